@@ -1,0 +1,28 @@
+"""System checks that refuse settings which would be unsafe in production."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Tags, register
+
+DEFAULT_ROOT_SECRET = "development-only-secret-change-me"  # noqa: S105  (refused in production below)
+SHORTEST_SECRET = 32
+
+
+@register(Tags.security)
+def production_secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse to start in production without a root secret, an API key or a database (contract 16)."""
+    if not settings.PRODUCTION:
+        return []
+    problems: list[CheckMessage] = []
+    if settings.JWT_SECRET_KEY == DEFAULT_ROOT_SECRET or len(settings.JWT_SECRET_KEY) < SHORTEST_SECRET:
+        problems.append(
+            Error(f"JWT_SECRET_KEY must be set to at least {SHORTEST_SECRET} characters in production", id="config.E001")
+        )
+    if not settings.SERVICE_API_KEYS:
+        problems.append(Error("API_KEY or INTERNAL_API_KEY must be set in production", id="config.E002"))
+    if "DATABASE_URL" not in settings.SETTINGS_GIVEN:
+        problems.append(Error("DATABASE_URL must be set in production", id="config.E003"))
+    return problems

@@ -1,0 +1,208 @@
+"""Settings: every value comes from the environment through `config.env`; see `.env.example`.
+
+One module for development, tests and production. Production (`ENV=production`) differs only by
+values, and by the system checks of `config.checks` that refuse unsafe ones.
+"""
+
+from pathlib import Path
+
+from config import env
+from core.secrets import derive_key
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "1.0.0"
+
+# --- Core -----------------------------------------------------------------------------------
+ENVIRONMENT = env.text("ENV", "ENVIRONMENT", default="development")
+PRODUCTION = ENVIRONMENT == "production"
+DEBUG = env.boolean("DEBUG", default=False)
+LOG_LEVEL = env.text("LOG_LEVEL", default="INFO").upper()
+STRUCTURED_LOGGING = env.boolean("STRUCTURED_LOGGING", default=True)
+DATA_DIR = Path(env.text("DATA_DIR", default=str(BASE_DIR / ".data"))).resolve()
+
+# --- Secrets: one root secret, everything else may be derived from it (contract 16) ----------
+JWT_SECRET_KEY = env.text("JWT_SECRET_KEY", "SECRET_KEY", default="development-only-secret-change-me")
+SECRET_KEY = env.text("DJANGO_SECRET_KEY") or derive_key(JWT_SECRET_KEY, label="django-secret-key")
+FIELD_ENCRYPTION_KEYS = env.csv("FIELD_ENCRYPTION_KEYS") or [derive_key(JWT_SECRET_KEY, label="field-encryption")]
+WEBHOOK_SECRET_KEY = env.text("WEBHOOK_SECRET_KEY") or derive_key(JWT_SECRET_KEY, label="webhook-secret")
+JWT_ALGORITHM = env.text("JWT_ALGORITHM", "ALGORITHM", default="HS256")
+ACCESS_TOKEN_EXPIRE_MINUTES = env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", "JWT_EXPIRE_MINUTES", default=30, minimum=1)
+SERVICE_API_KEYS = [key for key in (env.text("API_KEY"), env.text("INTERNAL_API_KEY")) if key]
+AUTH_SERVICE_URL = env.text("AUTH_SERVICE_URL")
+REQUIRE_API_KEY = env.boolean("REQUIRE_API_KEY", default=True)
+
+# --- Web ------------------------------------------------------------------------------------
+ALLOWED_HOSTS = env.csv("ALLOWED_HOSTS", default="*")
+CSRF_TRUSTED_ORIGINS = env.csv("CSRF_TRUSTED_ORIGINS")
+CORS_ORIGINS = env.csv("CORS_ORIGINS", "ALLOWED_ORIGINS", default="*")
+CORS_ALLOW_CREDENTIALS = env.boolean("CORS_ALLOW_CREDENTIALS", default=False)
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+# The contract serves every path with and without a slash itself; Django's redirect would lose POST bodies.
+APPEND_SLASH = False
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env.boolean("TRUST_PROXY", default=False) else None
+HTTPS_ONLY = env.boolean("HTTPS_ONLY", default=PRODUCTION)
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS_ONLY
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS_ONLY else 0
+SECURE_CONTENT_TYPE_NOSNIFF = True
+X_FRAME_OPTIONS = "DENY"
+
+INSTALLED_APPS = [
+    "config.apps.CompositionRoot",
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django_celery_beat",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "core",
+    "accounts",
+    "files",
+    "notifications",
+    "webhooks",
+    "workflows",
+    "templates_app",
+    "automation",
+]
+MIDDLEWARE = [
+    "core.api.middleware.RequestContextMiddleware",
+    "core.api.middleware.CorsMiddleware",
+    "core.api.middleware.OptionalSlashMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Served straight from the packages: nothing to collect before the first start.
+WHITENOISE_USE_FINDERS = True
+
+# --- Database -------------------------------------------------------------------------------
+DATABASE_URL = env.text("DATABASE_URL", default="postgresql://postgres@127.0.0.1:5432/automation")
+DATABASES = {
+    "default": env.database(DATABASE_URL)
+    | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "ATOMIC_REQUESTS": False}
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+
+# --- Broker ---------------------------------------------------------------------------------
+REDIS_URL = env.redis_url(env.text("REDIS_URL", default="redis://127.0.0.1:6379/0"), env.text("REDIS_PASSWORD"))
+CELERY_BROKER_URL = env.redis_url(env.text("CELERY_BROKER_URL", default=REDIS_URL), env.text("REDIS_PASSWORD"))
+CELERY_TASK_TIME_LIMIT = env.integer("CELERY_TASK_TIME_LIMIT", default=1800, minimum=1)
+CELERY_TASK_SOFT_TIME_LIMIT = env.integer("CELERY_TASK_SOFT_TIME_LIMIT", default=1500, minimum=1)
+# The cache holds rate-limit counters only; losing it loses nothing.
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+
+# --- Users ----------------------------------------------------------------------------------
+AUTH_USER_MODEL = "accounts.User"
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.Argon2PasswordHasher",
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+LOGIN_URL = "admin:login"
+
+# --- API ------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.ApiKeyAuthentication", "accounts.api.authentication.SessionAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.HasScope"],
+    "DEFAULT_RENDERER_CLASSES": ["core.api.renderers.ContractJSONRenderer", "rest_framework.renderers.BrowsableAPIRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["core.api.parsers.BoundedJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "core.api.errors.render_error",
+    "UNAUTHENTICATED_USER": None,
+    "COMPACT_JSON": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "PyAirtable Automation",
+    "DESCRIPTION": "Files, workflows, executions: the backward-compatible API of the automation server.",
+    "VERSION": VERSION,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+RATE_LIMIT_ENABLED = env.boolean("RATE_LIMIT_ENABLED", default=True)
+# Requests per minute and key, by bucket (contract 3); 0 lifts a limit.
+RATE_LIMITS = {
+    "templates": env.integer("RATE_LIMIT_TEMPLATES", default=100, minimum=0),
+    "workflow_create": env.integer("RATE_LIMIT_WORKFLOW_CREATE", default=50, minimum=0),
+    "execute": env.integer("RATE_LIMIT_EXECUTE", default=200, minimum=0),
+    "monitoring": env.integer("RATE_LIMIT_MONITORING", default=500, minimum=0),
+    "default": env.integer("RATE_LIMIT_DEFAULT", default=500, minimum=0),
+}
+MAX_JSON_BODY_BYTES = env.size_bytes("MAX_JSON_BODY", default="10MB")
+MAX_JSON_DEPTH = 100
+# DRF reads bodies through the bounded parser; this bounds the admin's forms.
+DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_JSON_BODY_BYTES
+
+# --- Files ----------------------------------------------------------------------------------
+MAX_FILE_SIZE_TEXT = env.text("MAX_FILE_SIZE", default="10MB")
+MAX_FILE_SIZE_BYTES = env.size_bytes("MAX_FILE_SIZE", default="10MB")
+ALLOWED_EXTENSIONS = [item.lower().lstrip(".") for item in env.csv("ALLOWED_EXTENSIONS", default="pdf,doc,docx,txt,csv,xlsx")]
+UPLOAD_DIR = Path(env.text("UPLOAD_DIR", "UPLOAD_DIRECTORY", default="/tmp/uploads"))
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(UPLOAD_DIR)}},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+}
+EXTRACT_MEMORY_BYTES = env.size_bytes("EXTRACT_MEMORY", default="1GB")
+EXTRACT_CPU_SECONDS = env.integer("EXTRACT_CPU_SECONDS", default=30, minimum=1)
+EXTRACT_WALL_SECONDS = env.integer("EXTRACT_WALL_SECONDS", default=60, minimum=1)
+
+# --- Workflows ------------------------------------------------------------------------------
+DEFAULT_WORKFLOW_TIMEOUT_SECONDS = env.integer("DEFAULT_WORKFLOW_TIMEOUT", default=300, minimum=1)
+MAX_WORKFLOW_RETRIES = env.integer("MAX_WORKFLOW_RETRIES", default=3, minimum=0)
+SCHEDULER_CHECK_INTERVAL_SECONDS = env.integer("SCHEDULER_CHECK_INTERVAL", "SCHEDULER_INTERVAL", default=30, minimum=1)
+WORKFLOW_ENV_ALLOWLIST = env.csv("WORKFLOW_ENV_ALLOWLIST")
+LEASE_SECONDS = env.number("LEASE_SECONDS", default=30.0, minimum=0.5)
+SWEEP_INTERVAL_SECONDS = env.number("SWEEP_INTERVAL_SECONDS", default=1.0, minimum=0.05)
+# Base of the contract's 1, 2, 4 s retry ladder; tests shorten it.
+RETRY_BASE_SECONDS = env.number("RETRY_BASE_SECONDS", default=1.0)
+# Processes (threads in the io lane) that serve each lane: bounds how many bells may be unheard.
+LANE_CONCURRENCY = {
+    "flow": env.integer("FLOW_CONCURRENCY", default=2, minimum=1),
+    "io": env.integer("IO_CONCURRENCY", default=16, minimum=1),
+    "files": env.integer("FILES_CONCURRENCY", default=2, minimum=1),
+}
+EGRESS_ALLOWLIST = env.csv("EGRESS_ALLOWLIST")
+# Modules that register further step types, beside installed apps and entry points.
+STEP_MODULES = env.csv("STEP_MODULES")
+# Names of fault points armed in this process (tests/chaos); empty everywhere else.
+FAULT_POINTS = env.text("FAULT_POINTS")
+
+# --- Observability --------------------------------------------------------------------------
+ENABLE_METRICS = env.boolean("ENABLE_METRICS", default=True)
+# structlog configures the loggers when config.apps is ready (core.logs.configure).
+LOGGING_CONFIG = None
+
+# What the operator gave explicitly, for the system checks.
+SETTINGS_GIVEN = {name for name in ("DATABASE_URL",) if env.text(name)}

@@ -1,0 +1,87 @@
+"""Uploaded files. The row is the extraction's queue: `uploaded` is due."""
+
+from django.contrib.postgres.search import SearchVectorField
+from django.db import models
+
+from accounts.models import Owner
+from core import clock, ids
+from files.choices import FileStatus
+
+
+class File(models.Model):
+    """One uploaded (or, later, produced) file and the state of its extraction."""
+
+    uuid = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
+    owner = models.ForeignKey(Owner, on_delete=models.PROTECT, related_name="files")
+    filename = models.CharField(max_length=255, help_text="The stored name: <sha256>.<extension>.")
+    original_filename = models.CharField(max_length=255)
+    file_path = models.CharField(max_length=1024, help_text="The name in the storage.")
+    mime_type = models.CharField(max_length=255)
+    file_size = models.BigIntegerField(help_text="Bytes.")
+    file_hash = models.CharField(max_length=64, help_text="SHA-256, hexadecimal.")
+    status = models.CharField(max_length=16, choices=FileStatus, default=FileStatus.UPLOADED)
+    extraction_metadata = models.JSONField(default=dict)
+    error_code = models.CharField(max_length=64, blank=True)
+    error_message = models.TextField(blank=True)
+    retry_count = models.IntegerField(default=0)
+    triggered_workflows = models.JSONField(default=list, help_text="Ids of the workflows that this file started.")
+    uploaded_by = models.CharField(max_length=255, blank=True)
+    correlation_id = models.CharField(max_length=128, blank=True)
+    # How often extraction has begun; a re-extraction is a new processing, and triggers are unique per it.
+    processing_number = models.IntegerField(default=0)
+    run_triggers = models.BooleanField(default=True, help_text="Whether the next processing starts workflows.")
+    extract_content = models.BooleanField(default=True, help_text="Whether the next processing extracts text.")
+    lease_until = models.DateTimeField(null=True)
+    fence = models.BigIntegerField(default=0)
+    claimed_by = models.CharField(max_length=64, blank=True)
+    recoveries = models.IntegerField(default=0)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    updated_at = models.DateTimeField(default=clock.now)
+    processed_at = models.DateTimeField(null=True)
+    deleted_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "files"
+        ordering = ("-id",)
+        indexes = (
+            # Reader: the extraction's claim and sweep.
+            models.Index(fields=("id",), name="files_due", condition=models.Q(status__in=("uploaded", "processing"))),
+            # Reader: lists of one owner, newest first, with and without a status.
+            models.Index(fields=("owner", "-id"), name="files_by_owner"),
+            models.Index(fields=("owner", "status", "-id"), name="files_by_owner_status"),
+            # Reader: deletion, which keeps bytes that another row shares; the memory of poison files.
+            models.Index(fields=("file_hash",), name="files_by_hash"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.original_filename} (#{self.pk})"
+
+
+class FileContent(models.Model):
+    """The extracted text, apart from `files` so that lists never read it (contract: `extracted_content`)."""
+
+    file = models.OneToOneField(File, primary_key=True, on_delete=models.CASCADE, related_name="content")
+    text = models.TextField()
+    tables = models.JSONField(default=list, help_text="Tables found: [{name, rows: [[cell text]]}].")
+    search = SearchVectorField(null=True)
+
+    class Meta:
+        db_table = "file_contents"
+
+    def __str__(self) -> str:
+        return f"text of file {self.pk}"
+
+
+class PoisonFile(models.Model):
+    """The SHA-256 of a file that killed its extraction child: not tried again by itself."""
+
+    file_hash = models.CharField(max_length=64, primary_key=True)
+    error_code = models.CharField(max_length=64)
+    error_message = models.TextField()
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        db_table = "poison_files"
+
+    def __str__(self) -> str:
+        return self.file_hash

@@ -1,0 +1,115 @@
+"""Enumerations of workflows."""
+
+from django.db.models import IntegerChoices, TextChoices
+
+
+class WorkflowStatus(TextChoices):
+    ACTIVE = "active"
+    INACTIVE = "inactive"
+    PAUSED = "paused"
+    DELETED = "deleted"
+
+
+class Dialect(TextChoices):
+    """Who wrote the definition (contract 1.1 and 5.1); answers are given in the dialect that was asked."""
+
+    A = "A", "workflow_config (documents 0 and 4)"
+    B = "B", "steps and trigger_type (document 1)"
+    C = "C", "config and triggers (the older sibling)"
+    PLATFORM = "P", "nodes and edges (document 2)"
+
+
+class ExecutionStatus(TextChoices):
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMEOUT = "timeout"
+
+
+FINAL_STATUSES = frozenset(
+    {ExecutionStatus.COMPLETED, ExecutionStatus.FAILED, ExecutionStatus.CANCELLED, ExecutionStatus.TIMEOUT}
+)
+LIVE_STATUSES = frozenset({ExecutionStatus.PENDING, ExecutionStatus.RUNNING})
+
+
+class StepStatus(TextChoices):
+    """States of a step attempt. The API shows `waiting` as retrying or running (ENGINE 5)."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    COMPENSATED = "compensated"
+
+
+class TriggerType(TextChoices):
+    MANUAL = "manual"
+    SCHEDULED = "scheduled"
+    FILE_UPLOAD = "file_upload"
+    FILE_PROCESSED = "file_processed"
+    WEBHOOK = "webhook"
+    EVENT = "event"
+    AUTOMATION = "automation"
+    WORKFLOW = "workflow"
+
+
+class Priority(IntegerChoices):
+    """Claimed in this order within a lane; stored as numbers so that an index can sort by them."""
+
+    CRITICAL = 0
+    HIGH = 1
+    NORMAL = 2
+    LOW = 3
+
+
+class Lane(TextChoices):
+    """Which kind of worker runs a step: prefork, threads, or prefork with extraction children."""
+
+    FLOW = "flow"
+    IO = "io"
+    FILES = "files"
+
+
+class Effect(TextChoices):
+    """What repeating a step would do to the outside world (ENGINE 5, checkpoint rule)."""
+
+    PURE = "pure"
+    IDEMPOTENT = "idempotent"
+    ONCE = "once"
+
+
+class BranchKind(TextChoices):
+    ROOT = "root"
+    PARALLEL = "parallel"
+    FOREACH_CHUNK = "foreach_chunk"
+    COMPENSATION = "compensation"
+    FINALLY = "finally"
+
+
+class WaitingOn(TextChoices):
+    """Why a branch is not due. An empty value means that it is."""
+
+    TIMER = "timer"
+    RETRY = "retry"
+    APPROVAL = "approval"
+    EVENT = "event"
+    CHILDREN = "children"
+    SLOT = "slot"
+
+
+class StopReason(TextChoices):
+    """Why an execution was asked to stop."""
+
+    CANCEL = "cancel"
+    TIMEOUT = "timeout"
+
+
+class SlotOutcome(TextChoices):
+    RAN = "ran"
+    SKIPPED = "skipped"
+    MISSED = "missed"

@@ -1,0 +1,1 @@
+"""Reactions to lower apps' news; each makes one service call."""
