@@ -7,6 +7,8 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
 
+from core.egress.addresses import parse_rules
+
 DEFAULT_ROOT_SECRET = "development-only-secret-change-me"  # noqa: S105  (refused in production below)
 SHORTEST_SECRET = 32
 
@@ -26,3 +28,13 @@ def production_secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
     if "DATABASE_URL" not in settings.SETTINGS_GIVEN:
         problems.append(Error("DATABASE_URL must be set in production", id="config.E003"))
     return problems
+
+
+@register(Tags.security)
+def egress_allowlist(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse an allow-list item that the egress guard cannot read, at start and not at the first request."""
+    try:
+        parse_rules(tuple(settings.EGRESS_ALLOWLIST))
+    except ValueError as error:
+        return [Error(f"EGRESS_ALLOWLIST: {error}", id="config.E004")]
+    return []

@@ -5,4 +5,7 @@ class WorkflowsConfig(AppConfig):
     name = "workflows"
 
     def ready(self) -> None:
-        from workflows import receivers  # noqa: F401
+        from core import health
+        from workflows import receivers, selectors  # noqa: F401
+
+        health.register_metrics(selectors.health_numbers)

@@ -1,1 +1,25 @@
 """Reactions to lower apps' news; each makes one service call."""
+
+from typing import Any
+
+from django.dispatch import receiver
+
+from files.signals import file_processed
+from workflows import services
+
+
+@receiver(file_processed, dispatch_uid="workflows.evaluate_processed_file")
+def evaluate_processed_file(
+    *,
+    owner_id: int,
+    processing_number: int,
+    correlation_id: str,
+    run_triggers: bool,
+    facts: dict[str, Any],
+    **kwargs: Any,
+) -> None:
+    """Hold a processed file against its owner's workflows."""
+    if run_triggers:
+        services.request_evaluation(
+            owner_id=owner_id, processing_number=processing_number, correlation_id=correlation_id, facts=facts
+        )

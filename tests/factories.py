@@ -1,0 +1,67 @@
+"""Makes rows for tests, through the product's own services."""
+
+from typing import Any
+
+from accounts.choices import OwnerKind
+from accounts.models import Owner
+from workflows import services
+from workflows.choices import Lane, TriggerType
+from workflows.engine import lease
+from workflows.engine.drain import drain
+from workflows.models import Branch, Execution, StepAttempt, Workflow
+
+
+def make_owner(name: str = "Ada") -> Owner:
+    return Owner.objects.create(name=name, kind=OwnerKind.TEAM)
+
+
+def make_workflow(
+    steps: list[dict[str, Any]], *, owner: Owner | None = None, config: dict[str, Any] | None = None, **fields: Any
+) -> Workflow:
+    """Make a workflow in dialect A with these steps; `fields` go beside `workflow_config`."""
+    body = {"name": "A workflow", "workflow_config": {"steps": steps, **(config or {})}, **fields}
+    return services.create_workflow(owner=owner or make_owner(), body=body, actor="test")
+
+
+def start(workflow: Workflow, data: dict[str, Any] | None = None, **fields: Any) -> Execution:
+    """Start an execution and return its row; nothing runs yet."""
+    begun = services.start_execution(
+        workflow, services.Start(trigger_type=TriggerType.MANUAL, trigger_data=data or {}, **fields)
+    )
+    return Execution.objects.get(pk=begun.execution_id)
+
+
+def run(workflow: Workflow, data: dict[str, Any] | None = None) -> Execution:
+    """Start an execution and drain every lane until nothing is due."""
+    execution = start(workflow, data)
+    drain_all()
+    execution.refresh_from_db()
+    return execution
+
+
+def drain_all() -> None:
+    while sum(drain(lane) for lane in Lane):
+        pass
+
+
+def outputs(execution: Execution) -> dict[str, Any]:
+    """Return output by path of the completed attempts."""
+    rows = StepAttempt.objects.filter(execution=execution, status="completed")
+    return {row.path: row.output_data for row in rows}
+
+
+def statuses(execution: Execution) -> list[tuple[str, int, str]]:
+    """Return (path, attempt, status) of all attempts in order."""
+    rows = StepAttempt.objects.filter(execution=execution).order_by("node", "attempt")
+    return [(row.path, row.attempt, row.status) for row in rows]
+
+
+def claim_one(lane: Lane = Lane.FLOW) -> lease.Claim:
+    """Claim exactly one branch, as a worker would."""
+    [claim] = lease.claim(lane, limit=1)
+    return claim
+
+
+def expire_leases() -> None:
+    """Let every lease run out, as if its holder had died."""
+    Branch.objects.exclude(claimed_by="").update(lease_until="2020-01-01T00:00:00Z")

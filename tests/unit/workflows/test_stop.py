@@ -1,0 +1,124 @@
+"""Cancel, time-out and step retry."""
+
+import pytest
+
+from core import clock
+from core.errors import InvalidState
+from tests import factories
+from workflows import services
+from workflows.choices import Lane
+from workflows.engine import sweep
+from workflows.engine.runner import Slice
+from workflows.models import Branch, StepAttempt
+
+pytestmark = pytest.mark.django_db
+
+NAP = {"name": "nap", "type": "delay", "config": {"seconds": 60}}
+
+
+def test_a_waiting_execution_is_cancelled_at_once() -> None:
+    execution = factories.run(factories.make_workflow([NAP]))
+
+    services.cancel_execution(execution)
+
+    execution.refresh_from_db()
+    assert (execution.status, execution.error_message) == ("cancelled", "Execution cancelled")
+    assert not Branch.objects.filter(execution=execution).exists()
+    assert StepAttempt.objects.get(execution=execution).status == "cancelled"
+
+
+def test_a_running_execution_is_cancelled_by_its_owner_at_the_next_checkpoint() -> None:
+    execution = factories.start(factories.make_workflow([NAP]))
+    claim = factories.claim_one()
+
+    services.cancel_execution(execution)
+    execution.refresh_from_db()
+    assert execution.status == "pending"
+
+    claim.stop_requested = "cancel"
+    Slice(claim, lane=Lane.FLOW, hand_back=lambda: None).run()
+    execution.refresh_from_db()
+    assert execution.status == "cancelled"
+
+
+def test_a_cancel_that_was_accepted_wins_over_completion() -> None:
+    execution = factories.start(factories.make_workflow([{"name": "a", "type": "log", "config": {}}]))
+    claim = factories.claim_one()
+
+    services.cancel_execution(execution)
+    Slice(claim, lane=Lane.FLOW, hand_back=lambda: None).run()
+
+    execution.refresh_from_db()
+    assert execution.status == "cancelled"
+
+
+def test_a_finished_execution_cannot_be_cancelled() -> None:
+    execution = factories.run(factories.make_workflow([]))
+
+    with pytest.raises(InvalidState) as refusal:
+        services.cancel_execution(execution)
+
+    assert refusal.value.detail == "Execution has already finished (status: completed)"
+
+
+def test_an_execution_past_its_explicit_limit_ends_as_timeout() -> None:
+    execution = factories.run(factories.make_workflow([NAP], timeout_seconds=10))
+
+    with clock.moved_by(seconds=11):
+        sweep.stop_overdue_executions()
+
+    execution.refresh_from_db()
+    assert (execution.status, execution.error_message) == ("timeout", "Execution timed out")
+
+
+def test_a_failed_step_is_retried_in_the_same_execution_with_earlier_outputs() -> None:
+    steps = [
+        {"name": "first", "type": "log", "config": {"message": "kept"}},
+        {"name": "second", "type": "delay", "config": {"seconds": "{{trigger.pause}}"}},
+        {"name": "third", "type": "log", "config": {"message": "{{steps.first.message}}"}},
+    ]
+    execution = factories.run(factories.make_workflow(steps), {"pause": "later"})
+    assert execution.status == "failed"
+    execution.trigger_data = {"pause": 0}
+    execution.save(update_fields=["trigger_data"])
+
+    services.retry_step(StepAttempt.objects.get(execution=execution, path="second"))
+    factories.drain_all()
+
+    execution.refresh_from_db()
+    assert (execution.status, execution.error_message) == ("completed", None)
+    assert factories.statuses(execution) == [
+        ("first", 1, "completed"),
+        ("second", 1, "failed"),
+        ("second", 2, "completed"),
+        ("third", 1, "completed"),
+    ]
+    assert factories.outputs(execution)["third"]["message"] == "kept"
+
+
+def test_a_step_inside_an_action_can_be_retried() -> None:
+    check = {
+        "name": "check",
+        "type": "conditional",
+        "config": {"condition": "true", "true_action": {"type": "delay", "config": {"seconds": "{{trigger.x}}"}}},
+    }
+    execution = factories.run(factories.make_workflow([check]), {"x": "soon"})
+    execution.trigger_data = {"x": 0}
+    execution.save(update_fields=["trigger_data"])
+
+    services.retry_step(StepAttempt.objects.get(execution=execution, path="check/true"))
+    factories.drain_all()
+
+    execution.refresh_from_db()
+    assert execution.status == "completed"
+    assert factories.outputs(execution)["check"]["result"] == {"delayed": True, "delayed_seconds": 0}
+
+
+def test_a_completed_step_cannot_be_retried() -> None:
+    execution = factories.run(factories.make_workflow([{"name": "a", "type": "log", "config": {}}]))
+
+    with pytest.raises(InvalidState) as refusal:
+        services.retry_step(StepAttempt.objects.get(execution=execution))
+
+    assert refusal.value.detail == "Step cannot be retried (status: completed)"
+    assert not Branch.objects.exists()

@@ -1,0 +1,153 @@
+"""File triggers and starting: what fires, what does not, and why."""
+
+from typing import Any
+
+import pytest
+
+from accounts.models import Owner
+from files.models import File
+from tests import factories
+from workflows import services
+from workflows.choices import TriggerType
+from workflows.errors import CauseRefused, WorkflowNotExecutable
+from workflows.models import Branch, Evaluation, Execution
+
+pytestmark = pytest.mark.django_db
+
+
+def make_file(owner: Owner, name: str = "report.pdf") -> File:
+    extension = name.rpartition(".")[2]
+    return File.objects.create(
+        owner=owner,
+        filename=f"abc.{extension}",
+        original_filename=name,
+        file_path=f"abc.{extension}",
+        mime_type="application/pdf",
+        file_size=3,
+        file_hash="abc",
+        status="processed",
+        processing_number=1,
+    )
+
+
+def facts(file: File) -> dict[str, Any]:
+    return {
+        "file_id": file.pk,
+        "filename": file.filename,
+        "file_extension": file.filename.rpartition(".")[2],
+        "original_filename": file.original_filename,
+        "file_size": file.file_size,
+        "mime_type": file.mime_type,
+    }
+
+
+def process(file: File, number: int = 1) -> None:
+    services.request_evaluation(
+        owner_id=file.owner_id, processing_number=number, correlation_id="c-1", facts=facts(file)
+    )
+    services.evaluate_due_files()
+
+
+def test_a_processed_file_starts_each_matching_workflow_of_its_owner_once() -> None:
+    owner = factories.make_owner()
+    matching = factories.make_workflow([], owner=owner, trigger_on_file_upload=True, trigger_file_extensions=".PDF, csv")
+    other = factories.make_workflow([], owner=owner, trigger_on_file_upload=True, trigger_file_extensions="pdfx")
+    factories.make_workflow([], owner=factories.make_owner("Eve"), trigger_on_file_upload=True)
+    file = make_file(owner)
+
+    process(file)
+    process(file)
+
+    [execution] = Execution.objects.all()
+    assert (execution.workflow_id, execution.trigger_type, execution.correlation_id) == (
+        matching.pk,
+        "file_upload",
+        "c-1",
+    )
+    assert execution.trigger_data == facts(file)
+    assert execution.input_file_ids == [file.pk]
+    file.refresh_from_db()
+    assert file.triggered_workflows == [matching.pk]
+    [evaluation] = Evaluation.objects.all()
+    assert [(item["workflow_id"], item["fired"], item["reason"]) for item in evaluation.verdicts] == [
+        (matching.pk, True, "matched"),
+        (other.pk, False, "the extension 'pdf' is not one of pdfx"),
+    ]
+
+
+def test_a_new_processing_of_the_same_file_starts_it_again() -> None:
+    owner = factories.make_owner()
+    factories.make_workflow([], owner=owner, trigger_on_file_upload=True)
+    file = make_file(owner)
+
+    process(file, 1)
+    process(file, 2)
+
+    assert Execution.objects.count() == 2
+
+
+def test_a_disabled_workflow_says_why_it_did_not_fire() -> None:
+    owner = factories.make_owner()
+    factories.make_workflow([], owner=owner, trigger_on_file_upload=True, is_enabled=False)
+
+    process(make_file(owner))
+
+    assert Evaluation.objects.get().verdicts[0]["reason"] == "the workflow is active and disabled"
+    assert not Execution.objects.exists()
+
+
+def test_a_start_inserts_one_execution_and_one_root_branch() -> None:
+    workflow = factories.make_workflow([{"name": "call", "type": "http_request", "config": {"url": "http://x.example"}}])
+
+    execution = factories.start(workflow, {"a": 1})
+
+    assert (execution.status, execution.trigger_data, execution.version_id) == (
+        "pending",
+        {"a": 1},
+        workflow.published_version_id,
+    )
+    branch = Branch.objects.get()
+    assert (branch.execution_id, branch.lane, branch.cursor, branch.claimed_by) == (execution.pk, "io", 0, "")
+
+
+def test_the_second_start_with_a_key_gets_the_first_execution() -> None:
+    workflow = factories.make_workflow([])
+    start = services.Start(trigger_type=TriggerType.MANUAL, idempotency_key="k")
+
+    first, second = services.start_execution(workflow, start), services.start_execution(workflow, start)
+
+    assert (first.created, second.created) == (True, False)
+    assert first.execution_id == second.execution_id
+    assert Branch.objects.count() == 1
+
+
+def test_a_disabled_workflow_cannot_be_started() -> None:
+    workflow = factories.make_workflow([], is_enabled=False)
+
+    with pytest.raises(WorkflowNotExecutable) as refusal:
+        factories.start(workflow)
+
+    assert refusal.value.detail == "Workflow cannot be executed (status: active, enabled: False)"
+
+
+@pytest.mark.parametrize("chain", [tuple(range(100, 110)), "thrice"])
+def test_circles_and_endless_chains_of_causes_are_refused(chain: Any) -> None:
+    workflow = factories.make_workflow([])
+    causes = (workflow.pk,) * 3 if chain == "thrice" else chain
+
+    with pytest.raises(CauseRefused):
+        factories.start(workflow, cause_chain=causes)
+
+    assert not Execution.objects.exists()
+
+
+def test_deleting_a_workflow_cancels_what_runs_and_hides_it() -> None:
+    workflow = factories.make_workflow([{"name": "nap", "type": "delay", "config": {"seconds": 60}}])
+    execution = factories.run(workflow)
+
+    services.delete_workflow(workflow, actor="t")
+
+    execution.refresh_from_db()
+    workflow.refresh_from_db()
+    assert execution.status == "cancelled"
+    assert (workflow.status, workflow.deleted_at is not None) == ("deleted", True)

@@ -1,0 +1,62 @@
+"""Why did it (not) fire? The verdicts on processed files, also shown on the files' own pages."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin import display
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+from core.admin import Panel, ServiceModelAdmin, add_panel, moment_text, pretty_json
+from files.models import File
+from workflows.models import Evaluation
+
+MOST_SHOWN = 20
+
+
+def _of_file(request: HttpRequest, file: File) -> dict[str, Any]:
+    return {"evaluations": Evaluation.objects.filter(file_id=file.pk).order_by("-id")[:MOST_SHOWN]}
+
+
+def _verdicts(request: HttpRequest, evaluation: Evaluation) -> dict[str, Any]:
+    return {"evaluations": [evaluation], "request_json": pretty_json(evaluation.request)}
+
+
+add_panel("files.File", Panel("admin/workflows/evaluation/verdicts.html", _of_file))
+
+
+@admin.register(Evaluation)
+class EvaluationAdmin(ServiceModelAdmin):
+    list_display = ("id", "document", "file_id", "processing_number", "fired", "made", "evaluated")
+    search_help_text = "Id of the evaluation or of the file"
+    fields = ("file_id", "processing_number", "owner", "correlation_id", "made", "evaluated")
+    readonly_fields = fields
+    panels = (Panel("admin/workflows/evaluation/verdicts.html", _verdicts),)
+
+    def for_detail(self, queryset: QuerySet[Evaluation]) -> QuerySet[Evaluation]:
+        return queryset.select_related("owner")
+
+    @display(description="Document")
+    def document(self, evaluation: Evaluation) -> str:
+        return str(evaluation.request.get("original_filename", ""))
+
+    @display(description="Fired")
+    def fired(self, evaluation: Evaluation) -> str:
+        if evaluation.evaluated_at is None:
+            return "not evaluated yet"
+        return f"{sum(bool(verdict['fired']) for verdict in evaluation.verdicts)} of {len(evaluation.verdicts)}"
+
+    @display(description="Asked (UTC)", ordering="id")
+    def made(self, evaluation: Evaluation) -> str:
+        return moment_text(evaluation.created_at)
+
+    @display(description="Evaluated (UTC)")
+    def evaluated(self, evaluation: Evaluation) -> str:
+        return moment_text(evaluation.evaluated_at)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Evaluation], search_term: str
+    ) -> tuple[QuerySet[Evaluation], bool]:
+        found, distinct = super().get_search_results(request, queryset, search_term)
+        ids = [key["pk"] for key in self._keys(search_term.strip()) if "pk" in key]
+        return (found | queryset.filter(file_id__in=ids) if ids else found), distinct

@@ -1,0 +1,172 @@
+"""Workflows, executions and steps as the contract's JSON (sections 5 and 6).
+
+Plain functions over rows that selectors have read: no query happens here.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus, WaitingOn
+from workflows.engine.definition import canonical_step
+from workflows.models import Branch, Execution, StepAttempt, Workflow
+from workflows.schedule import next_slots
+from workflows.selectors import totals
+
+# How much of an execution's outputs a list carries (ENGINE 8).
+MOST_RESULT_BYTES_IN_LISTS = 64 * 1024
+
+
+def workflow_json(workflow: Workflow) -> dict[str, Any]:
+    """Return the superset that every dialect finds its own fields in."""
+    config = workflow.workflow_config
+    steps = config.get("steps") if isinstance(config.get("steps"), list) else []
+    return {
+        "id": workflow.pk,
+        "uuid": workflow.uuid,
+        "name": workflow.name,
+        "description": workflow.description,
+        "workflow_config": config,
+        "trigger_config": workflow.trigger_config,
+        "cron_schedule": workflow.cron_schedule,
+        "is_scheduled": workflow.is_scheduled,
+        "trigger_on_file_upload": workflow.trigger_on_file_upload,
+        "trigger_file_extensions": workflow.trigger_file_extensions,
+        "status": workflow.status,
+        "is_enabled": workflow.is_enabled,
+        "max_retries": workflow.max_retries,
+        "timeout_seconds": workflow.timeout_seconds,
+        **totals(workflow),
+        "last_execution_at": workflow.last_execution_at,
+        "created_at": workflow.created_at,
+        "updated_at": workflow.updated_at,
+        "trigger_type": workflow.trigger_type or trigger_type_of(workflow),
+        "steps": [_dialect_b_step(step, index) for index, step in enumerate(steps or [])],
+        "enabled": workflow.is_enabled,
+        "template_id": workflow.template_id,
+        "next_run_at": _next_run(workflow),
+    }
+
+
+def trigger_type_of(workflow: Workflow) -> str:
+    """Return dialect B's trigger type for a workflow that was made in another dialect."""
+    if workflow.is_scheduled:
+        return "scheduled"
+    if workflow.trigger_on_file_upload:
+        return "event"
+    wanted = (workflow.trigger_config or {}).get("type")
+    return wanted if wanted in {"webhook", "event"} else "manual"
+
+
+def execution_json(
+    execution: Execution, attempts: Iterable[StepAttempt], branches: Iterable[Branch], *, whole: bool
+) -> dict[str, Any]:
+    """Return an execution; `whole` false cuts its outputs at 64 KiB, as lists do."""
+    attempts = list(attempts)
+    result, truncated = _result(attempts, whole=whole)
+    answer = {
+        "id": execution.pk,
+        "uuid": execution.uuid,
+        "workflow_id": execution.workflow_id,
+        "trigger_type": execution.trigger_type,
+        "trigger_data": execution.trigger_data,
+        "status": execution.status,
+        "result_data": result or (None if execution.status not in FINAL_STATUSES else {}),
+        "error_message": execution.error_message,
+        "error_code": execution.error_code or None,
+        "retry_count": execution.retry_count,
+        "execution_time_ms": execution.execution_time_ms,
+        "created_at": execution.created_at,
+        "started_at": execution.started_at,
+        "completed_at": execution.completed_at,
+        "input_file_ids": execution.input_file_ids,
+        "output_file_ids": execution.output_file_ids,
+        "log_output": [_log_entry(attempt, result) for attempt in attempts],
+        "saga_id": execution.saga_id or str(execution.uuid),
+        "correlation_id": execution.correlation_id or None,
+        **why(execution, branches),
+    }
+    return answer | ({"result_truncated": True} if truncated else {})
+
+
+def why(execution: Execution, branches: Iterable[Branch]) -> dict[str, Any]:
+    """Return what an execution waits for, and one sentence that says why it is where it is."""
+    if execution.status in FINAL_STATUSES:
+        return {"waiting_on": None, "why": execution.error_message}
+    for branch in branches:
+        if branch.waiting_on:
+            kind = WaitingOn.TIMER if branch.waiting_on == WaitingOn.RETRY else branch.waiting_on
+            return {"waiting_on": kind, "why": branch.waiting_reason}
+        if branch.claimed_by:
+            return {"waiting_on": None, "why": "a worker is running it"}
+    return {"waiting_on": None, "why": "waits for a free worker"}
+
+
+def step_json(attempt: StepAttempt, branches: Iterable[Branch], settings: dict[str, Any]) -> dict[str, Any]:
+    """Return the contract's Step: the latest attempt of a path, under the id of its first."""
+    return {
+        "id": getattr(attempt, "first_id", attempt.pk),
+        "execution_id": attempt.execution_id,
+        "step_order": attempt.step_order,
+        "step_name": attempt.step_name,
+        "step_type": attempt.step_type,
+        "status": shown_status(attempt, branches),
+        "execution_time_ms": attempt.execution_time_ms,
+        "started_at": attempt.started_at,
+        "completed_at": attempt.completed_at,
+        "input_data": attempt.input_data,
+        "output_data": attempt.output_data,
+        "error_message": attempt.error_message,
+        "error_code": attempt.error_code or None,
+        "retry_count": attempt.attempt - 1,
+        "max_retries": settings.get("max_retries", 0),
+        "warnings": attempt.warnings,
+    }
+
+
+def shown_status(attempt: StepAttempt, branches: Iterable[Branch]) -> str:
+    """Return the contract's status: a step about to be tried again is `retrying`, one that waits `running`."""
+    if attempt.status == StepStatus.WAITING:
+        return "running"
+    retrying = any(
+        branch.waiting_on == WaitingOn.RETRY and branch.cursor == attempt.node and branch.attempt > attempt.attempt
+        for branch in branches
+    )
+    return "retrying" if retrying and attempt.status == StepStatus.FAILED else attempt.status
+
+
+def _result(attempts: list[StepAttempt], *, whole: bool) -> tuple[dict[str, Any], bool]:
+    result: dict[str, Any] = {}
+    left = MOST_RESULT_BYTES_IN_LISTS
+    for attempt in attempts:
+        if attempt.status != StepStatus.COMPLETED:
+            continue
+        if not whole:
+            left -= len(orjson.dumps(attempt.output_data))
+            if left < 0:
+                return result, True
+        result[attempt.step_name] = attempt.output_data
+    return result, False
+
+
+def _log_entry(attempt: StepAttempt, result: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "timestamp": attempt.completed_at or attempt.started_at,
+        "step": attempt.step_name,
+        "status": attempt.status,
+        "result": result.get(attempt.step_name) if attempt.status == ExecutionStatus.COMPLETED else None,
+    }
+
+
+def _dialect_b_step(step: Any, index: int) -> Any:
+    if not isinstance(step, dict):
+        return step
+    made = canonical_step(step, index)
+    return {"id": step.get("id") or made["name"], "name": made["name"], "type": made["type"], "config": made["config"]}
+
+
+def _next_run(workflow: Workflow) -> Any:
+    if not (workflow.is_scheduled and workflow.cron_schedule and workflow.is_executable):
+        return None
+    return next(iter(next_slots(workflow.cron_schedule, count=1)), None)

@@ -1,0 +1,23 @@
+"""Paths of workflows and executions; included at the root (legacy) and under `api/v1/`."""
+
+from django.urls import path
+
+from workflows.api import views
+
+urlpatterns = [
+    path("workflows", views.WorkflowListView.as_view()),
+    # Literal sub-paths win over {id}.
+    path("workflows/stats/summary", views.WorkflowSummaryView.as_view()),
+    path("workflows/validate-cron", views.ValidateCronView.as_view()),
+    path("workflows/executions", views.ExecutionListView.as_view()),
+    path("workflows/executions/<str:key>", views.ExecutionView.as_view()),
+    path("workflows/executions/<str:key>/steps", views.ExecutionStepsView.as_view()),
+    path("workflows/executions/<str:key>/cancel", views.CancelExecutionView.as_view()),
+    path("workflows/steps/<str:key>/retry", views.RetryStepView.as_view()),
+    path("workflows/<str:key>", views.WorkflowView.as_view()),
+    path("workflows/<str:key>/execute", views.ExecuteView.as_view()),
+    path("workflows/<str:key>/trigger", views.ExecuteView.as_view()),
+    path("workflows/<str:key>/executions", views.WorkflowExecutionsView.as_view()),
+    path("workflows/<str:key>/status", views.WorkflowStatusView.as_view()),
+    path("executions", views.ExecutionListView.as_view()),
+]

@@ -1,0 +1,325 @@
+"""Workflows and executions over HTTP: validated data, one service call, the contract's JSON."""
+
+from typing import Any
+
+from django.http import HttpRequest
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from core import logs
+from core.api.pagination import bare_array, paginate
+from core.errors import InvalidInput
+from workflows import selectors, services
+from workflows.api import representations, serializers
+from workflows.choices import Dialect, Priority, TriggerType
+from workflows.engine.definition import WorkflowIn, check_cron, dialect_of
+from workflows.engine.program import of_version
+from workflows.models import Execution
+from workflows.schedule import next_slots
+
+CREATED, OK = 201, 200
+LIMITS = [OpenApiParameter("limit", int), OpenApiParameter("offset", int)]
+PRIORITIES = {priority.name.lower(): priority for priority in Priority}
+log = logs.get(__name__)
+
+
+class WorkflowListView(APIView):
+    """`/workflows`: list and create."""
+
+    rate_limit_bucket = {"POST": "workflow_create"}
+
+    @extend_schema(
+        operation_id="workflows_list",
+        parameters=[*LIMITS, OpenApiParameter("status", str), OpenApiParameter("enabled", bool)],
+        responses=serializers.WorkflowSerializer(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        found = selectors.list_workflows(
+            request.auth, status=request.query_params.get("status"), enabled=_flag(request, "enabled")
+        )
+        page = paginate(found, request, default_limit=100)
+        return bare_array([representations.workflow_json(item) for item in page.items], page)
+
+    @extend_schema(
+        operation_id="workflows_create",
+        request=WorkflowIn,
+        responses={200: serializers.WorkflowSerializer, 201: serializers.WorkflowSerializer},
+    )
+    def post(self, request: Request) -> Response:
+        body = _object(request)
+        workflow = services.create_workflow(owner=request.auth.owner, body=body, actor=request.auth.actor)
+        status = CREATED if dialect_of(body) == Dialect.B else OK
+        return Response(representations.workflow_json(workflow), status=status)
+
+
+class WorkflowView(APIView):
+    """`/workflows/{id}`: read, change, delete."""
+
+    @extend_schema(operation_id="workflows_retrieve", responses=serializers.WorkflowSerializer)
+    def get(self, request: Request, key: str) -> Response:
+        return Response(representations.workflow_json(selectors.get_workflow(request.auth, key)))
+
+    @extend_schema(operation_id="workflows_update", request=WorkflowIn, responses=serializers.WorkflowSerializer)
+    def put(self, request: Request, key: str) -> Response:
+        workflow = selectors.get_workflow(request.auth, key)
+        services.update_workflow(workflow, body=_object(request), actor=request.auth.actor)
+        return Response(representations.workflow_json(selectors.get_workflow(request.auth, key)))
+
+    @extend_schema(operation_id="workflows_destroy", responses={200: serializers.WorkflowDeletedSerializer})
+    def delete(self, request: Request, key: str) -> Response:
+        workflow = selectors.get_workflow(request.auth, key)
+        services.delete_workflow(workflow, actor=request.auth.actor)
+        return Response({"message": "Workflow deleted successfully", "workflow_id": workflow.pk})
+
+
+class ExecuteView(APIView):
+    """`/workflows/{id}/execute` and `/trigger`: start an execution."""
+
+    required_scope = "execute"
+    rate_limit_bucket = "execute"
+
+    @extend_schema(
+        operation_id="workflows_execute",
+        request=serializers.ExecuteSerializer,
+        responses={200: serializers.ExecuteOutSerializer},
+    )
+    def post(self, request: Request, key: str) -> Response:
+        workflow = selectors.find_executable(request.auth, key)
+        started = services.start_execution(workflow, _start(request, workflow.pk))
+        return Response(
+            {
+                "message": "Workflow execution started",
+                "execution_id": started.execution_id,
+                "workflow_id": workflow.pk,
+                "status": "pending",
+                "execution_uuid": started.execution_uuid,
+                "saga_id": str(started.execution_uuid),
+                "task_id": str(started.execution_uuid),
+            }
+        )
+
+
+class WorkflowExecutionsView(APIView):
+    """`/workflows/{id}/executions`: one workflow's executions, newest first."""
+
+    rate_limit_bucket = "monitoring"
+
+    @extend_schema(
+        operation_id="workflows_executions_list",
+        parameters=[*LIMITS, OpenApiParameter("status", str)],
+        responses=serializers.ExecutionSerializer(many=True),
+    )
+    def get(self, request: Request, key: str) -> Response:
+        workflow = selectors.get_workflow(request.auth, key)
+        return _executions(request, workflow_id=workflow.pk)
+
+
+class WorkflowStatusView(APIView):
+    """`/workflows/{id}/status`: counters of one workflow."""
+
+    rate_limit_bucket = "monitoring"
+
+    @extend_schema(operation_id="workflows_status_retrieve", responses=serializers.WorkflowStatusSerializer)
+    def get(self, request: Request, key: str) -> Response:
+        workflow = selectors.get_workflow(request.auth, key)
+        totals = selectors.totals(workflow)
+        return Response(
+            {
+                "workflow_id": workflow.pk,
+                "status": workflow.status,
+                "last_execution": workflow.last_execution_at,
+                "execution_count": totals["total_executions"],
+                "success_count": totals["successful_executions"],
+                "failure_count": totals["failed_executions"],
+            }
+        )
+
+
+class WorkflowSummaryView(APIView):
+    """`/workflows/stats/summary`."""
+
+    rate_limit_bucket = "monitoring"
+
+    @extend_schema(operation_id="workflows_summary_retrieve", responses=serializers.WorkflowSummarySerializer)
+    def get(self, request: Request) -> Response:
+        return Response({"statistics": selectors.workflow_totals(request.auth)})
+
+
+class ValidateCronView(APIView):
+    """`/workflows/validate-cron`: is an expression valid, and when would it be due next?"""
+
+    required_scope = "read"
+
+    @extend_schema(
+        operation_id="workflows_validate_cron",
+        request=None,
+        parameters=[OpenApiParameter("cron_expression", str, required=True)],
+        responses=serializers.CronVerdictSerializer,
+    )
+    def post(self, request: Request) -> Response:
+        expression = request.query_params.get("cron_expression", "")
+        try:
+            check_cron(expression)
+        except InvalidInput:
+            return Response(
+                {"cron_expression": expression, "is_valid": False, "error": "Invalid cron expression"}
+            )
+        return Response(
+            {"cron_expression": expression, "is_valid": True, "next_runs": next_slots(expression, count=5)}
+        )
+
+
+class ExecutionListView(APIView):
+    """`/executions`: all executions, newest first."""
+
+    rate_limit_bucket = "monitoring"
+
+    @extend_schema(
+        operation_id="executions_list",
+        parameters=[*LIMITS, OpenApiParameter("status", str), OpenApiParameter("workflow_id", int)],
+        responses=serializers.ExecutionSerializer(many=True),
+    )
+    def get(self, request: Request) -> Response:
+        return _executions(request, workflow_id=_integer(request, "workflow_id"))
+
+
+class ExecutionView(APIView):
+    """`/api/v1/workflows/executions/{id}`."""
+
+    rate_limit_bucket = "monitoring"
+
+    @extend_schema(operation_id="executions_retrieve", responses=serializers.ExecutionSerializer)
+    def get(self, request: Request, key: str) -> Response:
+        execution = selectors.get_execution(request.auth, key)
+        return Response(_execution_json(execution))
+
+
+class ExecutionStepsView(APIView):
+    """`/api/v1/workflows/executions/{id}/steps`."""
+
+    rate_limit_bucket = "monitoring"
+
+    @extend_schema(
+        operation_id="executions_steps_list",
+        parameters=[OpenApiParameter("nested", bool, description="Also the steps inside conditionals.")],
+        responses=serializers.StepSerializer(many=True),
+    )
+    def get(self, request: Request, key: str) -> Response:
+        execution = selectors.get_execution(request.auth, key)
+        attempts = selectors.latest_attempts([execution.pk], nested=bool(_flag(request, "nested")))[execution.pk]
+        branches = selectors.branches_of([execution.pk])[execution.pk]
+        compiled = of_version(execution.version_id)
+        limits = compiled.settings
+        return Response(
+            [
+                representations.step_json(
+                    attempt, branches, limits | _own_limits(compiled.nodes[attempt.node].step)
+                )
+                for attempt in attempts
+            ]
+        )
+
+
+class CancelExecutionView(APIView):
+    """`/api/v1/workflows/executions/{id}/cancel`."""
+
+    required_scope = "execute"
+
+    @extend_schema(operation_id="executions_cancel", request=None, responses=serializers.ExecutionCancelledSerializer)
+    def post(self, request: Request, key: str) -> Response:
+        execution = selectors.get_execution(request.auth, key)
+        services.cancel_execution(execution)
+        return Response(
+            {"message": "Execution cancelled", "execution_id": execution.pk, "status": "cancelled"}
+        )
+
+
+class RetryStepView(APIView):
+    """`/api/v1/workflows/steps/{id}/retry`."""
+
+    required_scope = "execute"
+    rate_limit_bucket = "execute"
+
+    @extend_schema(operation_id="steps_retry", request=None, responses=serializers.StepRetriedSerializer)
+    def post(self, request: Request, key: str) -> Response:
+        attempt = selectors.get_attempt(request.auth, key)
+        execution = services.retry_step(attempt)
+        return Response(
+            {
+                "message": "Step retry started",
+                "step_id": attempt.pk,
+                "execution_id": execution.pk,
+                "status": "running",
+            }
+        )
+
+
+def _execution_json(execution: Execution) -> dict[str, Any]:
+    attempts = selectors.latest_attempts([execution.pk])[execution.pk]
+    branches = selectors.branches_of([execution.pk])[execution.pk]
+    return representations.execution_json(execution, attempts, branches, whole=True)
+
+
+def _executions(request: Request, *, workflow_id: int | None) -> Response:
+    """Return a page of executions: three queries beside the count, whatever its length."""
+    found = selectors.list_executions(
+        request.auth, workflow_id=workflow_id, status=request.query_params.get("status")
+    )
+    page = paginate(found, request, default_limit=50)
+    keys = [execution.pk for execution in page.items]
+    attempts, branches = selectors.latest_attempts(keys), selectors.branches_of(keys)
+    rows = [
+        representations.execution_json(item, attempts[item.pk], branches[item.pk], whole=False) for item in page.items
+    ]
+    return bare_array(rows, page)
+
+
+def _start(request: Request, workflow_id: int) -> services.Start:
+    data = _object(request)
+    given = serializers.ExecuteSerializer(data={name: value for name, value in data.items() if value is not None})
+    given.is_valid(raise_exception=True)
+    values = given.validated_data
+    key = request.headers.get("Idempotency-Key", "")[:200]
+    return services.Start(
+        trigger_type=TriggerType.MANUAL,
+        trigger_data={**values.get("input_data", {}), **values.get("trigger_data", {})},
+        priority=PRIORITIES[values.get("priority", "normal")],
+        correlation_id=_correlation_id(request),
+        idempotency_key=f"key:{workflow_id}:{key}" if key else None,
+    )
+
+
+def _correlation_id(request: Request) -> str:
+    http: HttpRequest = request._request  # noqa: SLF001  (DRF's own way to the request below)
+    return str(getattr(http, "correlation_id", "") or "")
+
+
+def _object(request: Request) -> dict[str, Any]:
+    body = request.data if request.data is not None else {}
+    if not isinstance(body, dict):
+        raise InvalidInput("The request body must be a JSON object")
+    return body
+
+
+def _own_limits(step: dict[str, Any]) -> dict[str, Any]:
+    if step.get("max_retries") is not None:
+        return {"max_retries": step["max_retries"]}
+    if attempts := (step.get("retry") or {}).get("max_attempts"):
+        return {"max_retries": attempts - 1}
+    return {}
+
+
+def _flag(request: Request, name: str) -> bool | None:
+    text = request.query_params.get(name, "").lower()
+    return {"true": True, "1": True, "false": False, "0": False}.get(text)
+
+
+def _integer(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name)
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit() and int(text) <= selectors.LARGEST_ID):
+        raise InvalidInput(f"{name} must be a whole number")
+    return int(text)

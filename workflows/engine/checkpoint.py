@@ -1,0 +1,280 @@
+"""Checkpoints: the transactions that make a branch's progress durable.
+
+Each begins with the fence: a change of the branch row that only the present holder can make. No row changed
+means that somebody else holds the branch by now; everything is rolled back and the runner stops quietly.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import connection, transaction
+
+from core import clock, faults
+from workflows.choices import ExecutionStatus, Lane, WaitingOn
+from workflows.engine.lease import Claim
+from workflows.signals import execution_events
+
+
+class LeaseLost(Exception):
+    """Another process holds the branch: what this one did not yet store does not count."""
+
+
+@dataclass
+class Attempt:
+    """A step attempt on its way into `workflow_execution_steps`; names are the table's columns."""
+
+    path: str
+    attempt: int
+    node: int
+    step_order: int
+    step_name: str
+    step_type: str
+    effect: str
+    status: str
+    input_data: Any = None
+    output_data: Any = None
+    error_code: str = ""
+    error_message: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    log: list[dict[str, str]] = field(default_factory=list)
+    made_by: str = ""
+    execution_time_ms: int | None = None
+    deadline_at: datetime | None = None
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Next:
+    """Where a branch goes on: its cursor and attempt, and what releases or keeps the claim."""
+
+    cursor: int
+    attempt: int = 1
+    release: bool = True
+    lane: Lane | None = None
+    wake_at: datetime | None = None
+    waiting_on: WaitingOn | str = ""
+    reason: str = ""
+    extends_deadline_seconds: float = 0.0
+
+
+_COLUMNS = {
+    "path": "text",
+    "attempt": "int",
+    "node": "int",
+    "step_order": "int",
+    "step_name": "text",
+    "step_type": "text",
+    "effect": "text",
+    "status": "text",
+    "input_data": "jsonb",
+    "output_data": "jsonb",
+    "error_code": "text",
+    "error_message": "text",
+    "warnings": "jsonb",
+    "log": "jsonb",
+    "made_by": "text",
+    "execution_time_ms": "bigint",
+    "deadline_at": "timestamptz",
+    "started_at": "timestamptz",
+    "completed_at": "timestamptz",
+}
+_KEY = ("path", "attempt")
+_UPSERT_ATTEMPTS = (
+    f"INSERT INTO workflow_execution_steps (execution_id, {', '.join(_COLUMNS)})"  # noqa: S608  (constants)
+    f" SELECT %s, {', '.join(f'r.{name}' for name in _COLUMNS)}"
+    f" FROM jsonb_to_recordset(%s::jsonb) AS r({', '.join(f'{name} {kind}' for name, kind in _COLUMNS.items())})"
+    " ON CONFLICT (execution_id, path, attempt) DO UPDATE SET "
+    + ", ".join(f"{name} = EXCLUDED.{name}" for name in _COLUMNS if name not in _KEY)
+)
+_HELD = "id = %(branch)s AND fence = %(fence)s AND claimed_by = %(me)s"
+_KEEP = (
+    "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s, rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"  # noqa: S608
+    " lease_until = clock_timestamp() + make_interval(secs => %(lease)s)"
+    f" WHERE {_HELD}"
+)
+_RELEASE = (
+    "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s, rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"  # noqa: S608
+    " claimed_by = '', lease_until = NULL, lane = COALESCE(%(lane)s, lane), wake_at = %(wake_at)s,"
+    " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s"
+    f" WHERE {_HELD}"
+)
+_END = f"DELETE FROM workflow_branches WHERE {_HELD}"  # noqa: S608
+_PROGRESS = """
+UPDATE workflow_executions
+SET status = 'running', started_at = COALESCE(started_at, %(started_at)s), updated_at = %(now)s,
+    deadline_at = COALESCE(deadline_at, %(deadline_at)s::timestamptz) + make_interval(secs => %(waited)s),
+    waited_ms = waited_ms + %(waited)s * 1000, retry_count = retry_count + %(retries)s,
+    output_file_ids = output_file_ids || %(files)s::jsonb
+WHERE id = %(execution)s RETURNING stop_requested
+"""
+_FINISH = """
+WITH done AS (
+  UPDATE workflow_executions
+  SET status = CASE stop_requested WHEN 'cancel' THEN 'cancelled' WHEN 'timeout' THEN 'timeout' ELSE %(status)s END,
+      error_code = CASE stop_requested WHEN '' THEN %(error_code)s WHEN 'timeout' THEN 'execution_timeout' ELSE '' END,
+      error_message = CASE stop_requested WHEN '' THEN %(error_message)s
+        WHEN 'timeout' THEN 'Execution timed out' ELSE 'Execution cancelled' END,
+      started_at = COALESCE(started_at, %(started_at)s), completed_at = %(now)s, updated_at = %(now)s,
+      execution_time_ms = EXTRACT(EPOCH FROM %(now)s - COALESCE(started_at, %(started_at)s)) * 1000,
+      output_file_ids = output_file_ids || %(files)s::jsonb
+  WHERE id = %(execution)s AND status IN ('pending', 'running')
+  RETURNING workflow_id, status, error_message, execution_time_ms, is_test
+), counted AS (
+  INSERT INTO workflow_counter_deltas (workflow_id, total, successful, failed, last_execution_at)
+  SELECT workflow_id, 1, (status = 'completed')::int, (status IN ('failed', 'timeout'))::int, %(now)s
+  FROM done WHERE NOT is_test
+)
+SELECT status, error_message, execution_time_ms FROM done
+"""
+
+
+def save(
+    claim: Claim,
+    attempts: list[Attempt],
+    following: Next,
+    *,
+    started_at: datetime,
+    deadline_at: datetime,
+    retries: int = 0,
+    output_file_ids: list[int] | None = None,
+) -> str:
+    """Store attempts and the branch's place, and keep or release the claim. Return `stop_requested`.
+
+    Raises LeaseLost when the fence has moved on.
+    """
+    now = clock.now()
+    first = claim.status == ExecutionStatus.PENDING
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            _RELEASE if following.release else _KEEP,
+            _fence(claim)
+            | {
+                "cursor": following.cursor,
+                "attempt": following.attempt,
+                "lease": settings.LEASE_SECONDS,
+                "lane": following.lane,
+                "wake_at": following.wake_at,
+                "waiting_on": following.waiting_on,
+                "reason": following.reason[:512],
+            },
+        )
+        if cursor.rowcount != 1:
+            raise LeaseLost
+        faults.point("in_checkpoint")
+        _write_attempts(cursor, claim.execution_id, attempts)
+        cursor.execute(
+            _PROGRESS,
+            {
+                "execution": claim.execution_id,
+                "now": now,
+                "started_at": started_at,
+                "deadline_at": deadline_at,
+                "waited": following.extends_deadline_seconds,
+                "retries": retries,
+                "files": orjson.dumps(output_file_ids or []).decode(),
+            },
+        )
+        row = cursor.fetchone()
+        if first:
+            _announce(claim, "workflow.started", {"status": "running"})
+    claim.status = ExecutionStatus.RUNNING
+    return str(row[0]) if row else "cancel"
+
+
+def finish(
+    claim: Claim,
+    attempts: list[Attempt],
+    *,
+    status: ExecutionStatus,
+    started_at: datetime,
+    error_code: str = "",
+    error_message: str | None = None,
+    output_file_ids: list[int] | None = None,
+) -> str:
+    """End the root branch and its execution; a requested stop decides the final status. Return it."""
+    now = clock.now()
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(_END, _fence(claim))
+        if cursor.rowcount != 1:
+            raise LeaseLost
+        faults.point("in_finish")
+        _write_attempts(cursor, claim.execution_id, attempts)
+        cursor.execute(
+            _FINISH,
+            {
+                "execution": claim.execution_id,
+                "now": now,
+                "started_at": started_at,
+                "status": status,
+                "error_code": error_code,
+                "error_message": error_message,
+                "files": orjson.dumps(output_file_ids or []).decode(),
+            },
+        )
+        final, message, took_ms = cursor.fetchone()
+        announce_end(claim, final, message, took_ms)
+    faults.point("after_finish")
+    return str(final)
+
+
+def fill_late_outcome(claim: Claim, attempt: Attempt) -> bool:
+    """Fill the still empty outcome of an attempt that this process made, even without a lease (ENGINE 1).
+
+    It resolves `outcome_unknown`: the one who caused the effect knows best what came of it.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE workflow_execution_steps SET status = %s, output_data = %s::jsonb, error_code = %s,"
+            " error_message = %s, completed_at = %s, execution_time_ms = %s"
+            " WHERE execution_id = %s AND path = %s AND attempt = %s AND made_by = %s"
+            " AND (completed_at IS NULL OR error_code = 'outcome_unknown')",
+            [
+                attempt.status,
+                orjson.dumps(attempt.output_data).decode(),
+                attempt.error_code,
+                attempt.error_message,
+                attempt.completed_at,
+                attempt.execution_time_ms,
+                claim.execution_id,
+                attempt.path,
+                attempt.attempt,
+                attempt.made_by,
+            ],
+        )
+        return bool(cursor.rowcount)
+
+
+def announce_end(claim: Claim, status: str, message: str | None, took_ms: int | None) -> None:
+    """Send the news of an execution's end (contract 10's workflow events)."""
+    completed = status == ExecutionStatus.COMPLETED
+    data = {"status": status, "execution_time_ms": int(took_ms or 0), "error_message": message}
+    _announce(claim, "workflow.completed" if completed else "workflow.failed", data)
+
+
+def _announce(claim: Claim, event_type: str, data: dict[str, Any]) -> None:
+    execution_events.send(
+        sender=Claim,
+        events=[
+            {
+                "event_type": event_type,
+                "execution_id": claim.execution_id,
+                "workflow_id": claim.workflow_id,
+                "owner_id": claim.owner_id,
+                "correlation_id": claim.correlation_id,
+                "data": data,
+            }
+        ],
+    )
+
+
+def _fence(claim: Claim) -> dict[str, Any]:
+    return {"branch": claim.branch_id, "fence": claim.fence, "me": claim.claimed_by}
+
+
+def _write_attempts(cursor: Any, execution_id: int, attempts: list[Attempt]) -> None:
+    if attempts:
+        cursor.execute(_UPSERT_ATTEMPTS, [execution_id, orjson.dumps(attempts).decode()])

@@ -1,0 +1,100 @@
+"""What expressions of an execution can see, built from its claim, its program and its stored outputs."""
+
+import os
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import connection
+
+from core import clock, masking
+from core.expressions import Scope
+from workflows.choices import StepStatus
+from workflows.engine.lease import Claim
+from workflows.engine.program import Node, Program
+
+
+@dataclass
+class Stored:
+    """The latest stored attempt of a path."""
+
+    path: str
+    attempt: int
+    node: int
+    status: str
+    output_data: dict[str, Any] | None
+    made_by: str
+    started_at: datetime | None
+    input_data: Any
+
+
+@dataclass
+class History:
+    """Outputs of the steps that are done, by name for expressions and by path for the runner."""
+
+    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    previous: dict[str, Any] | None = None
+    stored: dict[str, Stored] = field(default_factory=dict)
+
+    def add(self, node: Node, output: dict[str, Any]) -> None:
+        """Record a finished step."""
+        self.outputs[node.name] = output
+        self.previous = output
+
+
+def load_history(claim: Claim, program: Program) -> History:
+    """Read what earlier slices stored; one statement, none for a fresh start."""
+    history = History()
+    if claim.cursor == program.start and claim.attempt == 1 and claim.recoveries == 0 and not claim.was_waiting_on:
+        if claim.started_at is None:
+            return history
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT ON (path) path, attempt, node, status, output_data, made_by, started_at,"
+            " CASE WHEN status IN ('running', 'waiting') THEN input_data END"
+            " FROM workflow_execution_steps WHERE execution_id = %s ORDER BY path, attempt DESC",
+            [claim.execution_id],
+        )
+        rows = [Stored(*row[:4], _json(row[4]), *row[5:7], _json(row[7])) for row in cursor.fetchall()]
+    for stored in sorted(rows, key=lambda item: item.node):
+        history.stored[stored.path] = stored
+        if stored.status == StepStatus.COMPLETED:
+            history.add(program.nodes[stored.node], stored.output_data or {})
+    return history
+
+
+def scope_of(claim: Claim, program: Program, history: History, *, now: datetime | None = None) -> Scope:
+    """Return the names that expressions of this execution may use (ENGINE 4)."""
+    trigger = claim.trigger_data or {}
+    return Scope(
+        {
+            "execution_id": claim.execution_id,
+            "workflow_id": claim.workflow_id,
+            "trigger": trigger,
+            "input": trigger,
+            "variables": program.variables,
+            "steps": history.outputs,
+            "env": allowed_environment(),
+            "now": (now or clock.now()).isoformat().replace("+00:00", "Z"),
+            "workflow": {"id": claim.workflow_id, "execution_uuid": str(claim.execution_uuid)},
+        }
+    )
+
+
+@cache
+def allowed_environment() -> dict[str, str]:
+    """Return the environment variables that definitions may read (`WORKFLOW_ENV_ALLOWLIST`)."""
+    return {name: os.environ[name] for name in settings.WORKFLOW_ENV_ALLOWLIST if name in os.environ}
+
+
+@cache
+def secret_needles() -> tuple[list[str], frozenset[str]]:
+    """Return what to mask in stored inputs and outputs."""
+    return masking.needles_of([value for value in allowed_environment().values() if value])
+
+
+def _json(value: Any) -> Any:
+    return orjson.loads(value) if isinstance(value, str | bytes) else value

@@ -1,0 +1,238 @@
+"""Reading a workflow's request body, in any dialect, into fields and the canonical definition (contract 1.1, 5).
+
+The document is stored as it was received and answered in the dialect that was asked; the engine runs the
+canonical form only: {"format": 1, "steps": [...], "variables": {...}, "settings": {...}}.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from cronsim import CronSim, CronSimError
+from django.conf import settings
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from core import clock
+from core.errors import InvalidInput, Problem
+from workflows.choices import Dialect, WorkflowStatus
+from workflows.models import Workflow
+
+FORMAT = 1
+STEP_KEYS = frozenset(
+    {
+        "name",
+        "id",
+        "type",
+        "config",
+        "when",
+        "depends_on",
+        "retry",
+        "max_retries",
+        "timeout_seconds",
+        "on_error",
+        "continue_on_error",
+        "effect",
+        "compensate",
+    }
+)
+CANONICAL_KEYS = ("when", "depends_on", "retry", "max_retries", "timeout_seconds", "on_error", "effect", "compensate")
+
+
+class WorkflowIn(BaseModel):
+    """The union of the request bodies of dialects A, B and C; unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", str_strip_whitespace=False)
+
+    name: str | None = Field(default=None, min_length=1, max_length=255)
+    description: str | None = None
+    workflow_config: dict[str, Any] | None = None
+    trigger_config: dict[str, Any] | None = None
+    cron_schedule: str | None = Field(default=None, max_length=100)
+    is_scheduled: bool | None = None
+    trigger_on_file_upload: bool | None = None
+    trigger_file_extensions: str | None = Field(default=None, max_length=255)
+    is_enabled: bool | None = None
+    status: Literal["active", "inactive", "paused"] | None = None
+    max_retries: int | None = Field(default=None, ge=0, le=1000)
+    timeout_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)
+    # Dialect B
+    trigger_type: Literal["manual", "scheduled", "webhook", "event"] | None = None
+    steps: list[dict[str, Any]] | None = None
+    enabled: bool | None = None
+    # Dialect C
+    config: dict[str, Any] | None = None
+    cron_expression: str | None = Field(default=None, max_length=100)
+    triggers: list[dict[str, Any]] | None = None
+
+
+@dataclass
+class DefinitionProblem:
+    """One thing wrong with a definition: a JSON pointer, a sentence, a code; warnings do not stop a save."""
+
+    pointer: str
+    message: str
+    code: str
+    severity: Literal["error", "warning"] = "error"
+
+
+@dataclass
+class Draft:
+    """What a body asks for: columns to set, the dialect, the document as received."""
+
+    dialect: Dialect
+    fields: dict[str, Any]
+    source: str
+    problems: list[DefinitionProblem] = field(default_factory=list)
+
+
+def read(body: dict[str, Any], *, current: Workflow | None = None) -> Draft:
+    """Read a create body, or with `current` an update that holds only what changes.
+
+    Raises InvalidInput naming every field that is wrong.
+    """
+    try:
+        given = WorkflowIn.model_validate(body)
+    except ValidationError as error:
+        raise InvalidInput("Invalid workflow: " + _summary(error), problems=_problems(error)) from error
+    dialect = dialect_of(body, current)
+    values = {name: value for name, value in given.model_dump().items() if value is not None}
+    fields = {"A": _fields_a, "B": _fields_b, "C": _fields_c}[dialect](values)
+    if current is None:
+        _require(given, fields)
+        fields = _defaults() | fields
+    if cron := fields.get("cron_schedule"):
+        check_cron(cron)
+    return Draft(dialect=dialect, fields=fields | {"dialect": dialect}, source=json.dumps(body, ensure_ascii=False))
+
+
+def dialect_of(body: dict[str, Any], current: Workflow | None = None) -> Dialect:
+    """Tell the dialect by the body alone (contract 1.1); an update without a sign keeps the stored one."""
+    if body.get("workflow_config") is not None:
+        return Dialect.A
+    if "trigger_type" in body or "steps" in body:
+        return Dialect.B
+    if "config" in body or "triggers" in body:
+        return Dialect.C
+    return Dialect(current.dialect) if current is not None else Dialect.A
+
+
+def canonical(workflow: Workflow) -> dict[str, Any]:
+    """Return the canonical definition of what the workflow's columns hold."""
+    config = workflow.workflow_config
+    steps = config.get("steps", [])
+    return {
+        "format": FORMAT,
+        "steps": [canonical_step(step, index) for index, step in enumerate(steps)] if isinstance(steps, list) else steps,
+        "variables": config.get("variables") or {},
+        "settings": {
+            "max_retries": workflow.max_retries,
+            "timeout_seconds": workflow.timeout_seconds,
+            "timeout_is_explicit": workflow.timeout_is_explicit,
+            "strict_expressions": bool(config.get("strict_expressions", workflow.strict_expressions)),
+        },
+    }
+
+
+def canonical_step(step: Any, index: int) -> Any:
+    """Return one step in canonical form; what is no object is left for the validation to refuse."""
+    if not isinstance(step, dict):
+        return step
+    config = step.get("config")
+    if config is None:
+        config = {key: value for key, value in step.items() if key not in STEP_KEYS}
+    made = {
+        "name": step.get("name") or step.get("id") or f"step_{index}",
+        "type": step.get("type"),
+        "config": _canonical_config(config),
+    }
+    made |= {key: step[key] for key in CANONICAL_KEYS if step.get(key) is not None}
+    if step.get("continue_on_error"):
+        made["on_error"] = "continue"
+    return made
+
+
+def check_cron(expression: str) -> None:
+    """Raise InvalidInput unless `expression` is a five-field cron expression (Vixie rules)."""
+    try:
+        if len(expression.split()) != 5:  # noqa: PLR2004
+            raise CronSimError
+        CronSim(expression, clock.now())
+    except CronSimError as error:
+        problem = Problem(("body", "cron_schedule"), "Invalid cron schedule format")
+        raise InvalidInput("Invalid cron schedule format", problems=[problem]) from error
+
+
+def _canonical_config(config: Any) -> Any:
+    """Canonicalise the steps inside a conditional's actions too."""
+    if not isinstance(config, dict):
+        return config
+    made = dict(config)
+    for key in ("true_action", "false_action"):
+        action = made.get(key)
+        if isinstance(action, dict) and isinstance(action.get("steps"), list):
+            made[key] = {**action, "steps": [canonical_step(step, i) for i, step in enumerate(action["steps"])]}
+    return made
+
+
+def _fields_a(values: dict[str, Any]) -> dict[str, Any]:
+    names = set(WorkflowIn.model_fields) - {"steps", "enabled", "config", "cron_expression", "triggers"}
+    return _with_timeout({name: value for name, value in values.items() if name in names})
+
+
+def _fields_b(values: dict[str, Any]) -> dict[str, Any]:
+    fields = _fields_a(values)
+    if "steps" in values:
+        fields["workflow_config"] = {"steps": values["steps"]}
+    if "enabled" in values:
+        fields["is_enabled"] = values["enabled"]
+    if values.get("trigger_type") == "scheduled":
+        fields["is_scheduled"] = True
+        if cron := (values.get("trigger_config") or {}).get("cron"):
+            fields["cron_schedule"] = cron
+    return fields
+
+
+def _fields_c(values: dict[str, Any]) -> dict[str, Any]:
+    fields = _fields_a(values)
+    if "config" in values:
+        fields["workflow_config"] = values["config"]
+    if "cron_expression" in values:
+        fields |= {"cron_schedule": values["cron_expression"], "is_scheduled": True}
+    for trigger in values.get("triggers", []):
+        if trigger.get("type") in {"file_upload", "file_processed"}:
+            extensions = ",".join(str(item).strip().lstrip(".") for item in trigger.get("file_extensions") or [])
+            fields |= {"trigger_on_file_upload": True, "trigger_file_extensions": extensions or None}
+    if "triggers" in values:
+        fields["trigger_config"] = {**(fields.get("trigger_config") or {}), "triggers": values["triggers"]}
+    return fields
+
+
+def _with_timeout(fields: dict[str, Any]) -> dict[str, Any]:
+    return fields | {"timeout_is_explicit": True} if "timeout_seconds" in fields else fields
+
+
+def _defaults() -> dict[str, Any]:
+    return {
+        "max_retries": settings.MAX_WORKFLOW_RETRIES,
+        "timeout_seconds": settings.DEFAULT_WORKFLOW_TIMEOUT_SECONDS,
+        "status": WorkflowStatus.ACTIVE,
+    }
+
+
+def _require(given: WorkflowIn, fields: dict[str, Any]) -> None:
+    problems = []
+    if given.name is None:
+        problems.append(Problem(("body", "name"), "Field required", "missing"))
+    if not fields.get("workflow_config") and given.trigger_type is None:
+        problems.append(Problem(("body", "workflow_config"), "Workflow configuration is required", "missing"))
+    if problems:
+        names = ", ".join(str(problem.loc[-1]) for problem in problems)
+        raise InvalidInput(f"Invalid workflow: {names}: {problems[0].msg}", problems=problems)
+
+
+def _problems(error: ValidationError) -> list[Problem]:
+    return [Problem(("body", *item["loc"]), item["msg"], item["type"]) for item in error.errors()]
+
+
+def _summary(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()[:3])

@@ -1,0 +1,52 @@
+"""What a bell makes a worker do: claim due branches and run them, for at most a few seconds."""
+
+import time
+
+from core import logs
+from workflows import enqueue
+from workflows.choices import Lane
+from workflows.engine import lease
+from workflows.engine.lease import Claim
+from workflows.engine.runner import Slice
+
+DRAIN_SECONDS = 5.0
+# Steps of these lanes hold a worker, so each worker takes one branch at a time and calls the next worker.
+BATCH_BY_LANE = {Lane.FLOW: lease.BATCH, Lane.IO: 1, Lane.FILES: 1}
+
+
+def drain(lane: Lane) -> int:
+    """Run due branches of `lane` until none is left or the time is up; ring once if work is left.
+
+    Returns how many slices were run. Each slice commits alone.
+    """
+    ends_at = time.monotonic() + DRAIN_SECONDS
+    done = 0
+    while time.monotonic() < ends_at:
+        claims = lease.claim(lane, limit=BATCH_BY_LANE[lane])
+        if not claims:
+            return done
+        if lane != Lane.FLOW and claims[0].more_due:
+            enqueue.ring_lane(lane)
+        done += _run_all(claims, lane, ends_at)
+    enqueue.ring_lane(lane)
+    return done
+
+
+def _run_all(claims: list[Claim], lane: Lane, ends_at: float) -> int:
+    waiting = list(claims)
+    done = 0
+
+    def hand_back() -> None:
+        """Give the unstarted claims to others before a step that may take long."""
+        if waiting:
+            lease.hand_back(waiting)
+            waiting.clear()
+            enqueue.ring_lane(lane)
+
+    while waiting and time.monotonic() < ends_at:
+        claim = waiting.pop(0)
+        with logs.bound(execution_id=claim.execution_id, correlation_id=claim.correlation_id):
+            Slice(claim, lane=lane, hand_back=hand_back).run()
+        done += 1
+    hand_back()
+    return done

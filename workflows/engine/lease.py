@@ -1,0 +1,204 @@
+"""Claims: who works on a branch, until when, and under which fence (ENGINE 1).
+
+A claim sets `claimed_by`, a lease and a new fence. Whoever writes under an old fence writes nothing.
+Leases compare with PostgreSQL's clock; waits with `core.clock`.
+"""
+
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import DatabaseError, connection
+
+from core import clock, faults, logs
+from workflows.choices import Lane
+
+log = logs.get(__name__)
+
+BATCH = 20
+# A beat also learns of cancellations, which people expect to work within moments.
+LONGEST_BEAT_SECONDS = 2.0
+
+
+@dataclass
+class Claim:
+    """A claimed branch with what the runner needs of its execution. Field order is the SQL's."""
+
+    branch_id: int
+    execution_id: int
+    cursor: int
+    attempt: int
+    fence: int
+    recoveries: int
+    was_waiting_on: str
+    execution_uuid: uuid.UUID
+    workflow_id: int
+    version_id: int
+    owner_id: int
+    status: str
+    trigger_type: str
+    trigger_data: dict[str, Any] | None
+    stop_requested: str
+    correlation_id: str
+    started_at: datetime | None
+    deadline_at: datetime | None
+    more_due: bool
+    claimed_by: str = ""
+
+
+_DUE = "lane = %(lane)s AND claimed_by = ''"
+_CLAIM = f"""
+WITH timers AS (
+  SELECT id, waiting_on FROM workflow_branches
+  WHERE {_DUE} AND wake_at <= %(now)s
+  ORDER BY wake_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), ready AS (
+  SELECT id, waiting_on FROM workflow_branches
+  WHERE {_DUE} AND waiting_on = ''
+  ORDER BY rank, id LIMIT %(limit)s - (SELECT count(*) FROM timers) FOR UPDATE SKIP LOCKED
+), due AS (SELECT id, waiting_on FROM timers UNION ALL SELECT id, waiting_on FROM ready)
+UPDATE workflow_branches b
+SET claimed_by = %(me)s, fence = b.fence + 1, wake_at = NULL, waiting_on = '', waiting_reason = '',
+    lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+FROM due, workflow_executions e
+WHERE b.id = due.id AND e.id = b.execution_id
+RETURNING b.id, b.execution_id, b.cursor, b.attempt, b.fence, b.recoveries, due.waiting_on,
+  e.uuid, e.workflow_id, e.version_id, e.owner_id, e.status, e.trigger_type, e.trigger_data, e.stop_requested,
+  e.correlation_id, e.started_at, e.deadline_at,
+  (SELECT count(*) FROM due) >= %(limit)s
+"""  # noqa: S608  (no value is pasted in: _DUE is the constant above)
+
+
+def me() -> str:
+    """Return the name of this thread of this process, unlike any other before or after it."""
+    return f"{socket.gethostname()[:24]}:{os.getpid()}:{threading.get_native_id()}:{_process_id()}"[:64]
+
+
+_process_ids: dict[int, str] = {}
+
+
+def _process_id() -> str:
+    """A random id per process, made after fork (a pid may come again)."""
+    pid = os.getpid()
+    if pid not in _process_ids:
+        _process_ids.clear()
+        _process_ids[pid] = uuid.uuid4().hex[:8]
+    return _process_ids[pid]
+
+
+def claim(lane: Lane, *, limit: int = BATCH) -> list[Claim]:
+    """Claim up to `limit` due branches of a lane: timers that rang first, then by rank and age."""
+    faults.point("before_claim")
+    name = me()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CLAIM,
+            {"lane": lane, "now": clock.now(), "limit": limit, "me": name, "lease": settings.LEASE_SECONDS},
+        )
+        claims = [Claim(*_decoded(row), claimed_by=name) for row in cursor.fetchall()]
+    faults.point("after_claim")
+    return sorted(claims, key=lambda item: (item.was_waiting_on == "", item.branch_id))
+
+
+def hand_back(claims: list[Claim]) -> None:
+    """Give unstarted claims back, so that another process may take them at once."""
+    if not claims:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE workflow_branches SET claimed_by = '', lease_until = NULL"
+            " WHERE id = ANY(%s) AND claimed_by = %s",
+            [[item.branch_id for item in claims], claims[0].claimed_by],
+        )
+
+
+def _decoded(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    trigger = TRIGGER_DATA_INDEX
+    value = row[trigger]
+    return (*row[:trigger], orjson.loads(value) if isinstance(value, str | bytes) else value, *row[trigger + 1 :])
+
+
+TRIGGER_DATA_INDEX = [item.name for item in fields(Claim)].index("trigger_data")
+
+
+@dataclass
+class _Held:
+    claim: Claim
+    deadline: datetime
+    on_overdue: Callable[[], None] | None
+
+
+class Keeper:
+    """One heartbeat per process: renews, in one UPDATE, the leases whose attempt deadline is still ahead."""
+
+    def __init__(self) -> None:
+        self._held: dict[int, _Held] = {}
+        self._lock = threading.Lock()
+        self._pid: int | None = None
+
+    def hold(self, item: Claim, *, deadline: datetime, on_overdue: Callable[[], None] | None = None) -> None:
+        """Renew `item` until `deadline`; `on_overdue` is called once when an attempt overstays it."""
+        with self._lock:
+            self._held[item.branch_id] = _Held(item, deadline, on_overdue)
+        self._start_thread()
+
+    def drop(self, item: Claim) -> None:
+        """Stop renewing a claim."""
+        with self._lock:
+            self._held.pop(item.branch_id, None)
+
+    def _start_thread(self) -> None:
+        # A forked child inherits the attribute but not the thread: the pid tells.
+        if self._pid == os.getpid():
+            return
+        self._pid = os.getpid()
+        threading.Thread(target=self._beat, name="lease-keeper", daemon=True).start()
+
+    def _beat(self) -> None:
+        wait = threading.Event()
+        while not wait.wait(min(settings.LEASE_SECONDS / 3, LONGEST_BEAT_SECONDS)):
+            try:
+                self._renew()
+            except DatabaseError as error:
+                # The leases run out by themselves if this goes on; the fence keeps that safe.
+                log.warning("lease.renewal_failed", error=str(error))
+                connection.close()
+
+    def _renew(self) -> None:
+        now = clock.now()
+        with self._lock:
+            held = list(self._held.values())
+        overdue = [item for item in held if item.deadline <= now]
+        alive = [item for item in held if item.deadline > now]
+        if alive:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "UPDATE workflow_branches b"
+                    " SET lease_until = clock_timestamp() + make_interval(secs => %s)"
+                    " FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS held(id, fence, name), workflow_executions e"
+                    " WHERE b.id = held.id AND b.fence = held.fence AND b.claimed_by = held.name"
+                    " AND e.id = b.execution_id RETURNING b.id, e.stop_requested",
+                    [
+                        settings.LEASE_SECONDS,
+                        [item.claim.branch_id for item in alive],
+                        [item.claim.fence for item in alive],
+                        [item.claim.claimed_by for item in alive],
+                    ],
+                )
+                requested = dict(cursor.fetchall())
+            for item in alive:
+                item.claim.stop_requested = requested.get(item.claim.branch_id, item.claim.stop_requested)
+        for item in overdue:
+            self.drop(item.claim)
+            if item.on_overdue is not None:
+                item.on_overdue()
+
+
+keeper = Keeper()

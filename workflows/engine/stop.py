@@ -1,0 +1,66 @@
+"""Stopping executions that nobody works on at the moment."""
+
+from django.db import transaction
+
+from core import clock
+from workflows.choices import FINAL_STATUSES, StepStatus, StopReason
+from workflows.engine import checkpoint
+from workflows.engine.lease import Claim
+from workflows.models import Branch, Execution, StepAttempt
+
+OPEN_STEPS = (StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING)
+
+
+def request_stop(execution_id: int, reason: StopReason) -> bool:
+    """Ask a live execution to stop; its owner obeys at the next checkpoint. False if it has already ended."""
+    changed = (
+        Execution.objects.filter(pk=execution_id)
+        .exclude(status__in=FINAL_STATUSES)
+        .update(stop_requested=reason, updated_at=clock.now())
+    )
+    return bool(changed)
+
+
+def end_unclaimed(execution_id: int) -> bool:
+    """End an execution that was asked to stop, if no worker holds any of its branches.
+
+    Compensation and steps never run beside a live attempt: a held branch is left to its holder, or to the
+    sweep once the lease is over. Locks the branches, parents first (primary-key order).
+    """
+    with transaction.atomic():
+        branches = list(Branch.objects.select_for_update().filter(execution_id=execution_id).order_by("pk"))
+        if not branches or any(branch.claimed_by for branch in branches):
+            return False
+        execution = Execution.objects.get(pk=execution_id)
+        now = clock.now()
+        StepAttempt.objects.filter(execution_id=execution_id, status__in=OPEN_STEPS).update(
+            status=StepStatus.CANCELLED, completed_at=now
+        )
+        Branch.objects.filter(execution_id=execution_id).exclude(pk=branches[0].pk).delete()
+        checkpoint.finish(_as_claim(branches[0], execution), [], status="cancelled", started_at=now)
+    return True
+
+
+def _as_claim(branch: Branch, execution: Execution) -> Claim:
+    return Claim(
+        branch_id=branch.pk,
+        execution_id=execution.pk,
+        cursor=branch.cursor,
+        attempt=branch.attempt,
+        fence=branch.fence,
+        recoveries=branch.recoveries,
+        was_waiting_on=branch.waiting_on,
+        execution_uuid=execution.uuid,
+        workflow_id=execution.workflow_id,
+        version_id=execution.version_id,
+        owner_id=execution.owner_id,
+        status=execution.status,
+        trigger_type=execution.trigger_type,
+        trigger_data=execution.trigger_data,
+        stop_requested=execution.stop_requested,
+        correlation_id=execution.correlation_id,
+        started_at=execution.started_at,
+        deadline_at=execution.deadline_at,
+        more_due=False,
+        claimed_by=branch.claimed_by,
+    )

@@ -1,0 +1,208 @@
+"""Validation of a canonical definition: every problem at once, each with a JSON pointer (ENGINE 2).
+
+What the contract lets pass, passes with a warning: an empty required text, an unknown reference.
+"""
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from core.expressions import check, check_condition, references
+from workflows.choices import Effect
+from workflows.engine.definition import DefinitionProblem
+from workflows.engine.steps import registry
+from workflows.engine.steps.base import Step
+
+MOST_STEPS = 1000
+LONGEST_NAME = 255
+CONDITIONALS = frozenset({"conditional", "condition"})
+
+
+def problems_of(canonical: dict[str, Any]) -> list[DefinitionProblem]:
+    """Return all problems of a canonical definition; pointers start at the stored `workflow_config`."""
+    steps = canonical.get("steps")
+    if not isinstance(steps, list):
+        return [DefinitionProblem("/steps", "must be a list of steps", "type_error")]
+    if not isinstance(canonical.get("variables"), dict):
+        return [DefinitionProblem("/variables", "must be an object", "type_error")]
+    if (count := _count(steps)) > MOST_STEPS:
+        return [DefinitionProblem("/steps", f"{count} steps; at most {MOST_STEPS} are allowed", "too_many_steps")]
+    return list(_list_problems(steps, "/steps", known=set()))
+
+
+def _count(steps: list[Any]) -> int:
+    inner = [action["steps"] for step in steps for action in _actions(step).values() if "steps" in action]
+    return len(steps) + sum(_count(item) for item in inner if isinstance(item, list))
+
+
+def _list_problems(steps: list[Any], pointer: str, *, known: set[str]) -> Iterator[DefinitionProblem]:
+    """Yield the problems of one list; `known` are the steps outside that have run before it."""
+    names: list[str] = []
+    for index, step in enumerate(steps):
+        place = f"{pointer}/{index}"
+        if not isinstance(step, dict):
+            yield DefinitionProblem(place, "must be an object", "type_error")
+            continue
+        name = step["name"]
+        yield from _name_problems(name, place, {*names, *known})
+        yield from _step_problems(step, place, steps, known | set(names))
+        names.append(str(name))
+    if len(set(names)) == len(names):
+        yield from _order_problems(steps, pointer)
+
+
+def _name_problems(name: Any, place: str, taken: set[str]) -> Iterator[DefinitionProblem]:
+    if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
+        yield DefinitionProblem(f"{place}/name", f"must be text of 1 to {LONGEST_NAME} characters", "name_invalid")
+    elif "/" in name or "\x00" in name:
+        yield DefinitionProblem(f"{place}/name", "must not contain '/' or U+0000", "name_invalid")
+    elif name in taken:
+        yield DefinitionProblem(f"{place}/name", f"the name {name!r} is used twice", "duplicate_name")
+
+
+def _step_problems(step: dict[str, Any], place: str, siblings: list[Any], known: set[str]) -> Iterator[DefinitionProblem]:
+    yield from _envelope_problems(step, place)
+    kind = registry.find(step["type"]) if isinstance(step["type"], str) else None
+    if kind is None:
+        yield DefinitionProblem(f"{place}/type", _unknown_type(step["type"]), "unknown_type")
+        return
+    config = step["config"]
+    if not isinstance(config, dict):
+        yield DefinitionProblem(f"{place}/config", "must be an object", "type_error")
+        return
+    yield from _config_problems(kind, config, f"{place}/config")
+    yield from _expression_problems(kind, config, f"{place}/config", known)
+    if step["type"] in CONDITIONALS:
+        yield from _action_problems(step, place, siblings, known)
+    if "when" in step:
+        yield from _condition_problems(step["when"], f"{place}/when")
+
+
+def _envelope_problems(step: dict[str, Any], place: str) -> Iterator[DefinitionProblem]:
+    if (effect := step.get("effect")) is not None and effect not in set(Effect):
+        yield DefinitionProblem(f"{place}/effect", f"must be one of {', '.join(Effect)}", "effect_invalid")
+    if step.get("on_error", "fail") not in {"fail", "continue"}:
+        yield DefinitionProblem(f"{place}/on_error", "must be fail or continue", "on_error_invalid")
+    for key, lowest, highest in (("max_retries", 0, 1000), ("timeout_seconds", 0.001, 366 * 86_400)):
+        value = step.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            yield DefinitionProblem(f"{place}/{key}", "must be a number", "type_error")
+        elif value is not None and not lowest <= value <= highest:
+            yield DefinitionProblem(f"{place}/{key}", f"must be from {lowest} to {highest}", "out_of_range")
+    if "retry" in step:
+        yield from _retry_problems(step["retry"], f"{place}/retry")
+
+
+def _retry_problems(retry: Any, place: str) -> Iterator[DefinitionProblem]:
+    if not isinstance(retry, dict):
+        yield DefinitionProblem(place, "must be an object", "type_error")
+        return
+    for key in ("max_attempts", "initial_interval", "backoff", "max_interval"):
+        value = retry.get(key, 1)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86_400:  # noqa: PLR2004
+            yield DefinitionProblem(f"{place}/{key}", "must be a number from 0 to 86400", "out_of_range")
+
+
+def _config_problems(kind: Step[Any], config: dict[str, Any], place: str) -> Iterator[DefinitionProblem]:
+    """Check a config against the step type's model, leaving out values that an expression will give."""
+    try:
+        kind.config_model.model_validate(config)
+    except ValidationError as error:
+        for item in error.errors():
+            if not _holds_expression(item.get("input")):
+                where = "/".join(map(str, item["loc"]))
+                yield DefinitionProblem(f"{place}/{where}", item["msg"], "config_invalid")
+    if kind.type == "http_request" and not config.get("url"):
+        yield DefinitionProblem(f"{place}/url", "is empty: the step will fail when it runs", "empty_value", "warning")
+
+
+def _expression_problems(
+    kind: Step[Any], config: dict[str, Any], place: str, known: set[str]
+) -> Iterator[DefinitionProblem]:
+    rendered = {key: value for key, value in config.items() if key not in kind.raw_keys}
+    for problem in check(rendered):
+        where = "".join(f"/{part}" for part in problem.path)
+        message = f"bad expression at column {problem.column}: {problem.message}"
+        yield DefinitionProblem(f"{place}{where}", message, "bad_expression")
+    for root, path in references(rendered):
+        if root == "steps" and (name := path.split(".")[1] if "." in path else "") and name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            message = f"{path} names a step that cannot have run before this one{hint}"
+            yield DefinitionProblem(place, message, "unknown_reference", "warning")
+
+
+def _action_problems(
+    step: dict[str, Any], place: str, siblings: list[Any], known: set[str]
+) -> Iterator[DefinitionProblem]:
+    config = step["config"]
+    if isinstance(config.get("condition"), str):
+        yield from _condition_problems(config["condition"], f"{place}/config/condition")
+    for key, action in _actions(step).items():
+        where = f"{place}/config/{key}"
+        if "skip_to_step" in action:
+            yield from _skip_problems(step, action["skip_to_step"], siblings, f"{where}/skip_to_step")
+        elif isinstance(action.get("steps"), list):
+            yield from _list_problems(action["steps"], f"{where}/steps", known=known | {str(step["name"])})
+        elif action:
+            inner = {"name": f"{step['name']}.{key}", "config": {}, **action}
+            yield from _step_problems({"type": None, **inner}, where, [], known)
+
+
+def _skip_problems(step: dict[str, Any], target: Any, siblings: list[Any], place: str) -> Iterator[DefinitionProblem]:
+    position = next((index for index, item in enumerate(siblings) if item is step), len(siblings))
+    later = [item["name"] for item in siblings[position + 1 :] if isinstance(item, dict)]
+    if target not in later:
+        yield DefinitionProblem(place, f"{target!r} is not a later step of the same list", "unknown_step")
+
+
+def _condition_problems(condition: Any, place: str) -> Iterator[DefinitionProblem]:
+    if isinstance(condition, str):
+        for problem in check_condition(condition):
+            message = f"bad condition at column {problem.column}: {problem.message}"
+            yield DefinitionProblem(place, message, "bad_condition")
+
+
+def _order_problems(steps: list[Any], pointer: str) -> Iterator[DefinitionProblem]:
+    """Check `depends_on`: names of this list, no cycle."""
+    names = {str(step["name"]) for step in steps if isinstance(step, dict)}
+    needs: dict[str, set[str]] = {}
+    above: str | None = None
+    for index, step in enumerate(steps):
+        if not isinstance(step, dict):
+            continue
+        wanted = step.get("depends_on", [above] if above else [])
+        above = str(step["name"])
+        if not isinstance(wanted, list) or not all(isinstance(item, str) for item in wanted):
+            yield DefinitionProblem(f"{pointer}/{index}/depends_on", "must be a list of step names", "type_error")
+            continue
+        for name in set(wanted) - names:
+            yield DefinitionProblem(f"{pointer}/{index}/depends_on", f"no step is called {name!r}", "unknown_step")
+        needs[above] = set(wanted) & names
+    while ready := [name for name, wanted in needs.items() if not wanted & needs.keys()]:
+        for name in ready:
+            del needs[name]
+    if needs:
+        circle = ", ".join(sorted(needs))
+        yield DefinitionProblem(pointer, f"the steps {circle} wait for each other in a circle", "cycle")
+
+
+def _actions(step: Any) -> dict[str, dict[str, Any]]:
+    config = step.get("config") if isinstance(step, dict) else None
+    if not isinstance(config, dict):
+        return {}
+    keys = ("true_action", "false_action")
+    return {key: config[key] for key in keys if isinstance(config.get(key), dict)}
+
+
+def _holds_expression(value: Any) -> bool:
+    return isinstance(value, str) and "{{" in value
+
+
+def _unknown_type(type_name: Any) -> str:
+    if not isinstance(type_name, str):
+        return "type is required"
+    near = difflib.get_close_matches(type_name, registry.names(), n=1)
+    return f"unknown step type {type_name!r}" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -1,0 +1,61 @@
+"""Coded errors of workflows."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.errors import DomainError, InvalidInput, InvalidState, NotFound, Problem
+
+
+class WorkflowNotFound(NotFound):
+    code = "WORKFLOW_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("Workflow not found")
+
+
+class ExecutionNotFound(NotFound):
+    code = "EXECUTION_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("Execution not found")
+
+
+class StepNotFound(NotFound):
+    code = "STEP_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("Step not found")
+
+
+class DefinitionInvalid(InvalidInput):
+    """The definition has problems; each names its place as a JSON pointer."""
+
+    def __init__(self, problems: Sequence[Any]) -> None:
+        places = [
+            Problem(loc=("body", *problem.pointer.strip("/").split("/")), msg=problem.message, type=problem.code)
+            for problem in problems
+        ]
+        summary = "; ".join(f"{problem.pointer}: {problem.message}" for problem in problems[:3])
+        more = f" (and {len(problems) - 3} more)" if len(problems) > 3 else ""  # noqa: PLR2004
+        super().__init__(f"Invalid workflow definition: {summary}{more}", problems=places)
+
+
+class WorkflowNotExecutable(InvalidState):
+    def __init__(self, status: str, *, enabled: bool) -> None:
+        super().__init__(f"Workflow cannot be executed (status: {status}, enabled: {str(enabled)})")
+
+
+class ExecutionFinished(InvalidState):
+    def __init__(self, status: str) -> None:
+        super().__init__(f"Execution has already finished (status: {status})")
+
+
+class StepNotFailed(InvalidState):
+    def __init__(self, status: str) -> None:
+        super().__init__(f"Step cannot be retried (status: {status})")
+
+
+class CauseRefused(DomainError):
+    """A chain of causes is too deep or runs in a circle (ENGINE 7)."""
+
+    code = "CAUSE_CHAIN_REFUSED"

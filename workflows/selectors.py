@@ -1,0 +1,179 @@
+"""Reads of workflows and executions that join, annotate or raise NotFound."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.db.models import Count, Model, OuterRef, QuerySet, Subquery, Sum
+from django.db.models.functions import Coalesce
+
+from accounts.principal import Principal
+from core import clock
+from workflows.choices import LIVE_STATUSES, ExecutionStatus, WorkflowStatus
+from workflows.errors import ExecutionNotFound, StepNotFound, WorkflowNotFound
+from workflows.models import Branch, CounterDelta, Execution, StepAttempt, Workflow
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+LARGEST_ID = 2**63 - 1
+
+
+def visible_to(principal: Principal, queryset: QuerySet[ModelT]) -> QuerySet[ModelT]:
+    """Keep the rows that a caller may see: his owner's, or all for a key of the environment."""
+    return queryset if principal.sees_all else queryset.filter(owner=principal.owner)
+
+
+def list_workflows(principal: Principal, *, status: str | None = None, enabled: bool | None = None) -> QuerySet[Workflow]:
+    """Return workflows newest first; deleted ones only if asked for. An unknown status is ignored."""
+    queryset = visible_to(principal, with_totals(Workflow.objects.all()))
+    if status in WorkflowStatus.values:
+        queryset = queryset.filter(status=status)
+    else:
+        queryset = queryset.exclude(status=WorkflowStatus.DELETED)
+    if enabled is not None:
+        queryset = queryset.filter(is_enabled=enabled)
+    return queryset.order_by("-id")
+
+
+def with_totals(queryset: QuerySet[Workflow]) -> QuerySet[Workflow]:
+    """Add the totals that were not yet folded, as `pending_total`, `pending_successful`, `pending_failed`."""
+    deltas = CounterDelta.objects.filter(workflow_id=OuterRef("pk")).order_by().values("workflow_id")
+    names = ("total", "successful", "failed")
+    return queryset.annotate(
+        **{f"pending_{name}": Coalesce(Subquery(deltas.annotate(n=Sum(name)).values("n")), 0) for name in names}
+    )
+
+
+def get_workflow(principal: Principal, key: str) -> Workflow:
+    """Return a workflow by its integer or UUID. Raises WorkflowNotFound."""
+    found = visible_to(principal, with_totals(Workflow.objects.exclude(status=WorkflowStatus.DELETED)))
+    workflow = found.filter(**_key(key)).first() if _key(key) else None
+    if workflow is None:
+        raise WorkflowNotFound
+    return workflow
+
+
+def find_executable(principal: Principal, key: str) -> Workflow:
+    """Return a workflow for a start, in one plain query. Raises WorkflowNotFound."""
+    found = visible_to(principal, Workflow.objects.exclude(status=WorkflowStatus.DELETED))
+    workflow = found.filter(**_key(key)).first() if _key(key) else None
+    if workflow is None:
+        raise WorkflowNotFound
+    return workflow
+
+
+def list_executions(
+    principal: Principal, *, workflow_id: int | None = None, status: str | None = None
+) -> QuerySet[Execution]:
+    """Return executions newest first. An unknown status is ignored."""
+    queryset = visible_to(principal, Execution.objects.all())
+    if workflow_id is not None:
+        queryset = queryset.filter(workflow_id=workflow_id)
+    if status in ExecutionStatus.values:
+        queryset = queryset.filter(status=status)
+    return queryset.order_by("-id")
+
+
+def get_execution(principal: Principal, key: str) -> Execution:
+    """Return an execution by its integer or UUID. Raises ExecutionNotFound."""
+    found = visible_to(principal, Execution.objects.all())
+    execution = found.filter(**_key(key)).first() if _key(key) else None
+    if execution is None:
+        raise ExecutionNotFound
+    return execution
+
+
+def get_attempt(principal: Principal, key: str) -> StepAttempt:
+    """Return a step attempt by id, of an execution the caller may see. Raises StepNotFound."""
+    queryset = StepAttempt.objects.select_related("execution")
+    if not principal.sees_all:
+        queryset = queryset.filter(execution__owner=principal.owner)
+    attempt = queryset.filter(pk=int(key)).first() if _is_id(key) else None
+    if attempt is None:
+        raise StepNotFound
+    return attempt
+
+
+def latest_attempts(execution_ids: Iterable[int], *, nested: bool = False) -> dict[int, list[StepAttempt]]:
+    """Return the latest attempt of every path, by execution, in program order; one query.
+
+    Each carries `first_id`, the id of the path's first attempt, which is the step's id in the API.
+    Steps inside a conditional's action are left out unless `nested`.
+    """
+    rows = StepAttempt.objects.filter(execution_id__in=list(execution_ids)).order_by("execution_id", "path", "attempt")
+    if not nested:
+        rows = rows.exclude(path__contains="/")
+    latest: dict[tuple[int, str], StepAttempt] = {}
+    for row in rows:
+        earlier = latest.get((row.execution_id, row.path))
+        row.first_id = earlier.first_id if earlier else row.pk  # type: ignore[attr-defined]
+        latest[row.execution_id, row.path] = row
+    found: dict[int, list[StepAttempt]] = defaultdict(list)
+    for row in sorted(latest.values(), key=lambda item: item.node):
+        found[row.execution_id].append(row)
+    return found
+
+
+def branches_of(execution_ids: Iterable[int]) -> dict[int, list[Branch]]:
+    """Return the live branches by execution; one query."""
+    found: dict[int, list[Branch]] = defaultdict(list)
+    for branch in Branch.objects.filter(execution_id__in=list(execution_ids)).order_by("pk"):
+        found[branch.execution_id].append(branch)
+    return found
+
+
+def workflow_totals(principal: Principal) -> dict[str, Any]:
+    """Return the statistics of `/workflows/stats/summary` (contract 5)."""
+    workflows = visible_to(principal, Workflow.objects.order_by())
+    executions = visible_to(principal, Execution.objects.order_by())
+    by_status = {row["status"]: row["n"] for row in workflows.values("status").annotate(n=Count("pk"))}
+    runs = {row["status"]: row["n"] for row in executions.values("status").annotate(n=Count("pk"))}
+    return {
+        "total_workflows": sum(n for status, n in by_status.items() if status != WorkflowStatus.DELETED),
+        "workflow_status_breakdown": {status: by_status.get(status, 0) for status in WorkflowStatus.values},
+        "total_executions": sum(runs.values()),
+        "execution_status_breakdown": {status: runs.get(status, 0) for status in ExecutionStatus.values},
+        "recent_executions_24h": executions.filter(created_at__gte=clock.now() - timedelta(hours=24)).count(),
+    }
+
+
+def health_numbers() -> dict[str, Any]:
+    """Return the metrics of `/health` (contract 12): counts by index, and the success rate of 24 hours."""
+    since = clock.now() - timedelta(hours=24)
+    ended = Execution.objects.filter(completed_at__gte=since).order_by().values("status").annotate(n=Count("pk"))
+    by_status = {row["status"]: row["n"] for row in ended}
+    completed = by_status.get(ExecutionStatus.COMPLETED, 0)
+    failed = by_status.get(ExecutionStatus.FAILED, 0) + by_status.get(ExecutionStatus.TIMEOUT, 0)
+    return {
+        "total_workflows": Workflow.objects.exclude(status=WorkflowStatus.DELETED).count(),
+        "active_executions": Execution.objects.filter(status__in=LIVE_STATUSES).count(),
+        "completed_executions_24h": completed,
+        "failed_executions_24h": failed,
+        "success_rate_24h": round(100 * completed / (completed + failed), 1) if completed + failed else 100.0,
+    }
+
+
+def totals(workflow: Workflow) -> dict[str, int]:
+    """Return a workflow's totals with what `with_totals` added."""
+    return {
+        "total_executions": workflow.total_executions + getattr(workflow, "pending_total", 0),
+        "successful_executions": workflow.successful_executions + getattr(workflow, "pending_successful", 0),
+        "failed_executions": workflow.failed_executions + getattr(workflow, "pending_failed", 0),
+    }
+
+
+def _key(key: str) -> dict[str, Any]:
+    """Return the filter for an id in a path: an integer, a UUID, or nothing that could exist."""
+    if _is_id(key):
+        return {"pk": int(key)}
+    try:
+        return {"uuid": UUID(key)}
+    except ValueError:
+        return {}
+
+
+def _is_id(key: str) -> bool:
+    return key.isascii() and key.isdigit() and int(key) <= LARGEST_ID
+

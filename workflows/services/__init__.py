@@ -1,0 +1,31 @@
+"""What can be done with workflows. Views, the admin and tasks translate to these calls."""
+
+from workflows.services.counters import fold_counters
+from workflows.services.executions import (
+    Start,
+    Started,
+    cancel_execution,
+    drain_lane,
+    retry_step,
+    start_execution,
+    sweep_workflows,
+)
+from workflows.services.triggers import evaluate_due_files, request_evaluation
+from workflows.services.workflows import create_workflow, delete_workflow, set_enabled, update_workflow
+
+__all__ = [
+    "Start",
+    "Started",
+    "cancel_execution",
+    "create_workflow",
+    "delete_workflow",
+    "drain_lane",
+    "evaluate_due_files",
+    "fold_counters",
+    "request_evaluation",
+    "retry_step",
+    "set_enabled",
+    "start_execution",
+    "sweep_workflows",
+    "update_workflow",
+]

@@ -1,0 +1,14 @@
+"""Celery tasks: a bell in, one service call. Acked early; the sweep rings again for what was lost."""
+
+from celery import shared_task
+
+from workflows import services
+from workflows.choices import Lane
+
+
+@shared_task(name="workflows.drain", ignore_result=True, acks_late=False)
+def drain(lane: str) -> None:
+    """Hold processed files against triggers (flow lane), then run due branches of the lane."""
+    if lane == Lane.FLOW:
+        services.evaluate_due_files()
+    services.drain_lane(Lane(lane))
