@@ -3,16 +3,16 @@
 from typing import Any
 
 import orjson
-from django.db import connection
 
 from core import clock, ids
+from core.db import hot_cursor
 
 _APPEND = """
 INSERT INTO event_store (uuid, stream_id, version, event_type, owner_id, event_data, metadata, correlation_id, depth,
   created_at)
-SELECT %(uuid)s, %(stream)s, COALESCE(MAX(version), 0) + 1, %(type)s, %(owner)s, %(data)s::jsonb, '{}',
-  %(correlation)s, 0, %(now)s
-FROM event_store WHERE stream_id = %(stream)s
+SELECT %(uuid)s, %(stream)s::varchar, COALESCE(MAX(version), 0) + 1, %(type)s::varchar, %(owner)s, %(data)s::jsonb, '{}',
+  %(correlation)s::varchar, 0, %(now)s::timestamptz
+FROM event_store WHERE stream_id = %(stream)s::varchar
 """
 
 
@@ -24,7 +24,7 @@ def append_event(
     The caller holds a lock that orders the stream's writers (a branch's fence, a row's update); the unique
     constraint on (stream, version) guards the rest.
     """
-    with connection.cursor() as cursor:
+    with hot_cursor() as cursor:
         cursor.execute(
             _APPEND,
             {

@@ -88,7 +88,7 @@ def size_bytes(*names: str, default: str) -> int:
     return int(float(match[1]) * _SIZE_UNITS[match[2]])
 
 
-def database(url: str) -> dict[str, object]:
+def database(url: str, options: Mapping[str, object] | None = None) -> dict[str, object]:
     """Return Django's DATABASES entry for a PostgreSQL URL; a driver suffix (`+asyncpg`) is tolerated.
 
     A query string becomes connection options (`?sslmode=require`). A socket folder may be given
@@ -97,7 +97,7 @@ def database(url: str) -> dict[str, object]:
     parts = urlsplit(re.sub(r"^(\w+)\+\w+://", r"\1://", url))
     if parts.scheme not in {"postgres", "postgresql"}:
         raise BadSetting(f"DATABASE_URL has the scheme {parts.scheme!r}; only postgresql:// is supported")
-    options: dict[str, object] = {}
+    options = dict(options or {})
     for pair in filter(None, parts.query.split("&")):
         key, _, value = pair.partition("=")
         options[unquote(key)] = unquote(value)

@@ -6,8 +6,13 @@ values, and by the system checks of `config.checks` that refuse unsafe ones.
 
 from pathlib import Path
 
-from config import env
+import django_stubs_ext
+
+from config import admin_site, env
 from core.secrets import derive_key
+
+# Lets Django's generic classes be written with their types at run time too.
+django_stubs_ext.monkeypatch()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "1.0.0"
@@ -29,6 +34,8 @@ JWT_ALGORITHM = env.text("JWT_ALGORITHM", "ALGORITHM", default="HS256")
 ACCESS_TOKEN_EXPIRE_MINUTES = env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", "JWT_EXPIRE_MINUTES", default=30, minimum=1)
 SERVICE_API_KEYS = [key for key in (env.text("API_KEY"), env.text("INTERNAL_API_KEY")) if key]
 AUTH_SERVICE_URL = env.text("AUTH_SERVICE_URL")
+# "validate" (POST {url}/validate) or "introspection" (RFC 7662).
+AUTH_SERVICE_MODE = env.text("AUTH_SERVICE_MODE", default="validate")
 REQUIRE_API_KEY = env.boolean("REQUIRE_API_KEY", default=True)
 
 # --- Web ------------------------------------------------------------------------------------
@@ -96,14 +103,19 @@ TEMPLATES = [
     }
 ]
 STATIC_URL = "/static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 # Served straight from the packages: nothing to collect before the first start.
+STATIC_ROOT = env.text("STATIC_ROOT") or None
 WHITENOISE_USE_FINDERS = True
 
 # --- Database -------------------------------------------------------------------------------
 DATABASE_URL = env.text("DATABASE_URL", default="postgresql://postgres@127.0.0.1:5432/automation")
+# Statements of the engine's path are prepared on the server after so many uses; 0 switches that off, for
+# connection poolers that cannot carry prepared statements.
+DATABASE_PREPARE_THRESHOLD = env.integer("DATABASE_PREPARE_THRESHOLD", default=3, minimum=0)
 DATABASES = {
-    "default": env.database(DATABASE_URL)
+    "default": env.database(
+        DATABASE_URL, {"prepare_threshold": DATABASE_PREPARE_THRESHOLD} if DATABASE_PREPARE_THRESHOLD else {}
+    )
     | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "ATOMIC_REQUESTS": False}
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -139,7 +151,12 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["core.api.renderers.ContractJSONRenderer", "rest_framework.renderers.BrowsableAPIRenderer"],
     "DEFAULT_PARSER_CLASSES": ["core.api.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.negotiation.ContractNegotiation",
+    "DEFAULT_THROTTLE_CLASSES": ["core.api.ratelimit.BucketThrottle"],
     "EXCEPTION_HANDLER": "core.api.errors.render_error",
+    # `?format=` is a parameter of the contract's own paths.
+    "URL_FORMAT_OVERRIDE": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
     "UNAUTHENTICATED_USER": None,
     "COMPACT_JSON": True,
 }
@@ -164,6 +181,9 @@ MAX_JSON_BODY_BYTES = env.size_bytes("MAX_JSON_BODY", default="10MB")
 MAX_JSON_DEPTH = 100
 # DRF reads bodies through the bounded parser; this bounds the admin's forms.
 DATA_UPLOAD_MAX_MEMORY_SIZE = MAX_JSON_BODY_BYTES
+
+# --- Admin ----------------------------------------------------------------------------------
+UNFOLD = admin_site.UNFOLD
 
 # --- Files ----------------------------------------------------------------------------------
 MAX_FILE_SIZE_TEXT = env.text("MAX_FILE_SIZE", default="10MB")

@@ -10,7 +10,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.html import format_html
 
-from core.admin import Button, Panel, ServiceModelAdmin, duration_text, label, moment_text, pretty_json
+from core.admin import NOTHING, Button, Panel, ServiceModelAdmin, duration_text, label, moment_text, pretty_json
 from workflows import services
 from workflows.api.representations import shown_status, why
 from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus
@@ -44,14 +44,14 @@ def _facts(request: HttpRequest, execution: Execution) -> dict[str, Any]:
         ("Ended (UTC)", moment_text(execution.completed_at)),
         ("Duration", duration_text(execution.execution_time_ms)),
         ("UUID", execution.uuid),
-        ("Correlation id", execution.correlation_id or "–"),  # noqa: RUF001
+        ("Correlation id", execution.correlation_id or NOTHING),
     ]
     return {"facts": facts}
 
 
 def _file_links(file_ids: list[int]) -> str:
     links = [format_html('<a href="{}">{}</a>', reverse("admin:files_file_change", args=(pk,)), pk) for pk in file_ids]
-    return format_html(", ".join(["{}"] * len(links)), *links) if links else "–"  # noqa: RUF001
+    return format_html(", ".join(["{}"] * len(links)), *links) if links else NOTHING
 
 
 def _steps(request: HttpRequest, execution: Execution) -> dict[str, Any]:

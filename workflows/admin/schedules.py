@@ -10,7 +10,7 @@ from django_celery_beat import admin as beat
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from core.admin import ServiceForm, ServiceModelAdmin, actor_of, moment_text
+from core.admin import NOTHING, ServiceForm, ServiceModelAdmin, actor_of, moment_text
 from workflows.services import schedules as services
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class PeriodicTaskAdmin(BeatAdmin):
 
     @display(description="In words")
     def crontab_translation(self, task: Any) -> str:
-        return str(task.crontab.human_readable) if task.crontab else "–"  # noqa: RUF001
+        return str(task.crontab.human_readable) if task.crontab else NOTHING
 
     @admin.action(description="Enable selected tasks", permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

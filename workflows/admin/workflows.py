@@ -13,6 +13,7 @@ from django.utils.html import format_html
 
 from accounts.models import Owner
 from core.admin import (
+    NOTHING,
     Button,
     JsonTextField,
     Panel,
@@ -105,10 +106,10 @@ def _runs(request: HttpRequest, workflow: Workflow) -> dict[str, Any]:
         "facts": [
             ("Status", label(workflow.status)),
             ("Enabled", "yes" if workflow.is_enabled else "no"),
-            ("Version", version.number if version else "–"),  # noqa: RUF001
+            ("Version", version.number if version else NOTHING),
             *((name.replace("_", " ").capitalize(), count) for name, count in selectors.totals(workflow).items()),
             ("Last run (UTC)", moment_text(workflow.last_execution_at)),
-            ("Made by", workflow.created_by or "–"),  # noqa: RUF001
+            ("Made by", workflow.created_by or NOTHING),
             ("UUID", workflow.uuid),
         ],
         "runs": [
@@ -145,7 +146,6 @@ class WorkflowAdmin(ServiceModelAdmin):
             icon="toggle_off",
             confirm="Disable this workflow? Nothing starts it until it is enabled.",
         ),
-        Button("delete", "Delete", icon="delete", variant="danger", is_link=True),
     )
 
     def for_list(self, queryset: QuerySet[Workflow]) -> QuerySet[Workflow]:
@@ -223,7 +223,6 @@ class WorkflowAdmin(ServiceModelAdmin):
             "run": there and instance.is_executable,
             "enable": there and not instance.is_enabled,
             "disable": there and instance.is_enabled,
-            "delete": self.has_delete_permission(request, instance),
         }
         return [button for button in self.buttons if usable[button.name]]
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import transaction
 
 from core import clock, faults
+from core.db import hot_cursor
 from workflows.choices import ExecutionStatus, Lane, WaitingOn
 from workflows.engine.lease import Claim
 from workflows.signals import execution_events
@@ -148,7 +149,7 @@ def save(
     """
     now = clock.now()
     first = claim.status == ExecutionStatus.PENDING
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(
             _RELEASE if following.release else _KEEP,
             _fence(claim)
@@ -197,7 +198,7 @@ def finish(
 ) -> str:
     """End the root branch and its execution; a requested stop decides the final status. Return it."""
     now = clock.now()
-    with transaction.atomic(), connection.cursor() as cursor:
+    with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(_END, _fence(claim))
         if cursor.rowcount != 1:
             raise LeaseLost
@@ -226,7 +227,7 @@ def fill_late_outcome(claim: Claim, attempt: Attempt) -> bool:
 
     It resolves `outcome_unknown`: the one who caused the effect knows best what came of it.
     """
-    with connection.cursor() as cursor:
+    with hot_cursor() as cursor:
         cursor.execute(
             "UPDATE workflow_execution_steps SET status = %s, output_data = %s::jsonb, error_code = %s,"
             " error_message = %s, completed_at = %s, execution_time_ms = %s"

@@ -18,6 +18,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 
 from core import clock, faults, logs
+from core.db import hot_cursor
 from workflows.choices import Lane
 
 log = logs.get(__name__)
@@ -97,7 +98,7 @@ def claim(lane: Lane, *, limit: int = BATCH) -> list[Claim]:
     """Claim up to `limit` due branches of a lane: timers that rang first, then by rank and age."""
     faults.point("before_claim")
     name = me()
-    with connection.cursor() as cursor:
+    with hot_cursor() as cursor:
         cursor.execute(
             _CLAIM,
             {"lane": lane, "now": clock.now(), "limit": limit, "me": name, "lease": settings.LEASE_SECONDS},
@@ -111,7 +112,7 @@ def hand_back(claims: list[Claim]) -> None:
     """Give unstarted claims back, so that another process may take them at once."""
     if not claims:
         return
-    with connection.cursor() as cursor:
+    with hot_cursor() as cursor:
         cursor.execute(
             "UPDATE workflow_branches SET claimed_by = '', lease_until = NULL"
             " WHERE id = ANY(%s) AND claimed_by = %s",
@@ -178,7 +179,7 @@ class Keeper:
         overdue = [item for item in held if item.deadline <= now]
         alive = [item for item in held if item.deadline > now]
         if alive:
-            with connection.cursor() as cursor:
+            with hot_cursor() as cursor:
                 cursor.execute(
                     "UPDATE workflow_branches b"
                     " SET lease_until = clock_timestamp() + make_interval(secs => %s)"

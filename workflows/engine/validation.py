@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from core.expressions import check, check_condition, references
+from core.expressions import Reference, check, check_condition, condition_references, references
 from workflows.choices import Effect
 from workflows.engine.definition import DefinitionProblem
 from workflows.engine.steps import registry
@@ -126,8 +126,13 @@ def _expression_problems(
         where = "".join(f"/{part}" for part in problem.path)
         message = f"bad expression at column {problem.column}: {problem.message}"
         yield DefinitionProblem(f"{place}{where}", message, "bad_expression")
-    for root, path in references(rendered):
-        if root == "steps" and (name := path.split(".")[1] if "." in path else "") and name not in known:
+    yield from _reference_problems(references(rendered), place, known)
+
+
+def _reference_problems(found: list[Reference], place: str, known: set[str]) -> Iterator[DefinitionProblem]:
+    for root, path in found:
+        name = path.split(".")[1] if root == "steps" and "." in path else None
+        if name is not None and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             message = f"{path} names a step that cannot have run before this one{hint}"
@@ -140,6 +145,7 @@ def _action_problems(
     config = step["config"]
     if isinstance(config.get("condition"), str):
         yield from _condition_problems(config["condition"], f"{place}/config/condition")
+        yield from _reference_problems(condition_references(config["condition"]), f"{place}/config/condition", known)
     for key, action in _actions(step).items():
         where = f"{place}/config/{key}"
         if "skip_to_step" in action:

@@ -5,9 +5,10 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection, transaction
+from django.db import transaction
 
 from core import clock, faults, health, ids, jsonsafe
+from core.db import hot_cursor
 from core.errors import InvalidInput
 from workflows import enqueue
 from workflows.choices import FINAL_STATUSES, Lane, Priority, StepStatus, StopReason, TriggerType
@@ -75,7 +76,7 @@ def start_execution(workflow: Workflow, start: Start) -> Started:
     lane = compiled.lane_at(compiled.start) or Lane.FLOW
     execution_uuid = ids.uuid7()
     with transaction.atomic():
-        with connection.cursor() as cursor:
+        with hot_cursor() as cursor:
             cursor.execute(_INSERT, _insert_values(workflow, start, execution_uuid, compiled.start, lane))
             row = cursor.fetchone()
         if row is None:

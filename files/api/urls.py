@@ -1,0 +1,19 @@
+"""Paths of files; included at the root (legacy) and under `api/v1/`. A middleware strips a trailing slash."""
+
+from django.urls import path
+
+from files.api import views
+
+urlpatterns = [
+    path("upload", views.UploadView.as_view()),
+    path("files", views.FileListView.as_view()),
+    # Literal sub-paths win over {id}.
+    path("files/upload", views.UploadView.as_view()),
+    path("files/stats/summary", views.SummaryView.as_view()),
+    path("files/process/<str:key>", views.ProcessAliasView.as_view()),
+    path("files/extract/<str:key>", views.ExtractAliasView.as_view()),
+    path("files/<str:key>", views.FileView.as_view()),
+    path("files/<str:key>/process", views.ProcessView.as_view()),
+    path("files/<str:key>/extract", views.ExtractView.as_view()),
+    path("files/<str:key>/download", views.DownloadView.as_view()),
+]

@@ -1,0 +1,86 @@
+"""The extraction child: reads one file from standard input and answers in JSON lines on standard output.
+
+Started by `files.sandbox` as a plain program with an empty environment. It holds no keys and no database,
+imports no Django, and confines itself before it looks at the first byte of the file.
+
+Lines: any number of {"text": str}, then one of {"done": {metadata, tables, truncated}} or
+{"error": {code, message}}. An answer without its last line means that the child died.
+"""
+
+import json
+import os
+import resource
+import signal
+import sys
+from typing import Any
+
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_PR_SET_PDEATHSIG = 1
+_LINE_CHARACTERS = 256 * 1024
+
+
+def main() -> None:
+    """Confine this process, extract, answer."""
+    request = json.loads(sys.argv[1])
+    confine(request["limits"])
+    answer(request["extension"], request["limits"])
+
+
+def confine(limits: dict[str, Any]) -> None:
+    """Give up the network, outliving the parent, and all but the allowed resources, in this order."""
+    # Thread pools of numeric libraries reserve address space per thread, so they are held down first.
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    _cut_off()
+    for name, value in (
+        (resource.RLIMIT_AS, limits["memory_bytes"]),
+        (resource.RLIMIT_NOFILE, limits["max_descriptors"]),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        resource.setrlimit(name, (value, value))
+    # The soft limit sends SIGXCPU, which tells the parent why; the hard one kills what ignores it.
+    resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"], limits["cpu_seconds"] + 1))
+
+
+def _cut_off() -> None:
+    """Leave the network where the system allows it, and die with the parent."""
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    if libc.unshare(_CLONE_NEWNET) != 0:
+        libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
+    # After unshare: a change of credentials clears the death signal.
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def answer(extension: str, limit_values: dict[str, Any]) -> None:
+    """Extract and write the answer; every exception becomes a code and a sentence."""
+    from files.extractors import registry
+    from files.extractors.base import ExtractionFailed, Limits
+
+    limits = Limits(**limit_values)
+    try:
+        result = registry.load(extension)(sys.stdin.buffer.read(), limits)
+    except ExtractionFailed as error:
+        _write({"error": {"code": error.code, "message": error.message}})
+    except MemoryError:
+        needs = f"The file needs more than {limits.memory_bytes // 1024**2} MiB of memory"
+        _write({"error": {"code": "too_large", "message": needs}})
+    except BaseException as error:  # noqa: BLE001  (extractors' panics pass `except Exception`)
+        message = f"The extractor failed: {type(error).__name__}: {error}"[:500]
+        _write({"error": {"code": "corrupt", "message": message}})
+    else:
+        for start in range(0, len(result.text), _LINE_CHARACTERS):
+            _write({"text": result.text[start : start + _LINE_CHARACTERS]})
+        done = {"metadata": result.metadata, "tables": result.tables, "truncated": result.truncated}
+        _write({"done": done})
+
+
+def _write(line: dict[str, Any]) -> None:
+    # ASCII with escapes carries lone surrogates, which the parent then strips.
+    sys.stdout.write(json.dumps(line, separators=(",", ":")) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Comma-separated values: every cell stays text, so leading zeros, long ids and "NA" survive.
+
+The text of the result is the file's own text; the dialect, headers and counts go to the metadata and the
+first rows to a table. `csv_row_count` leaves out the header row and `csv_total_rows` counts it.
+"""
+
+import csv
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink
+from files.extractors.decoding import decode
+
+# clevercsv's search grows with the sample; a dialect shows in the first lines.
+_SAMPLE_CHARACTERS = 16 * 1024
+_TABLE_ROWS = 1_000
+_TABLE_CHARACTERS = 1_000_000
+
+
+def extract(content: bytes, limits: Limits) -> Extraction:
+    """Return the text; metadata: encoding, line_count, csv_delimiter, csv_headers and the counts."""
+    text, encoding = decode(content)
+    dialect = _dialect(text)
+    headers, rows, total_rows = _read(text, dialect, limits)
+    sink = TextSink(limits.max_characters)
+    sink.add(text)
+    metadata = {
+        "extraction_method": "text",
+        "encoding": encoding,
+        "line_count": text.count("\n") + 1,
+        "csv_delimiter": dialect["delimiter"],
+        "csv_headers": headers,
+        "csv_column_count": len(headers),
+        "csv_row_count": max(total_rows - 1, 0),
+        "csv_total_rows": total_rows,
+    }
+    return Extraction(
+        text=sink.text(), metadata=metadata, tables=[{"name": "csv", "rows": rows}], truncated=sink.truncated
+    )
+
+
+def _dialect(text: str) -> dict[str, Any]:
+    """Return the csv module's arguments for the file's dialect; commas where none can be told."""
+    from clevercsv import Detector
+    from clevercsv.exceptions import NoDetectionResult
+
+    sample = text[:_SAMPLE_CHARACTERS]
+    if len(text) > len(sample):
+        sample = sample[: sample.rfind("\n") + 1] or sample
+    try:
+        found = Detector().detect(sample)
+    except NoDetectionResult:
+        found = None
+    return {
+        "delimiter": (found and found.delimiter) or ",",
+        "quotechar": (found and found.quotechar) or '"',
+        # Without a quote character in the sample the standard one still binds further down, unless
+        # a backslash already does its work.
+        "quoting": csv.QUOTE_NONE if found and found.escapechar and not found.quotechar else csv.QUOTE_MINIMAL,
+        "escapechar": (found and found.escapechar) or None,
+    }
+
+
+def _read(text: str, dialect: dict[str, Any], limits: Limits) -> tuple[list[str], list[list[str]], int]:
+    """Return the header row, the first rows (header included) and how many rows there are."""
+    csv.field_size_limit(limits.max_csv_field_bytes)
+    rows: list[list[str]] = []
+    total_rows, room = 0, _TABLE_CHARACTERS
+    for row in _rows(text, dialect, limits):
+        total_rows += 1
+        if total_rows > limits.max_csv_rows:
+            raise ExtractionFailed("too_large", f"More than {limits.max_csv_rows} rows")
+        if len(row) > limits.max_csv_columns:
+            raise ExtractionFailed("too_large", f"More than {limits.max_csv_columns} columns in row {total_rows}")
+        room -= sum(map(len, row))
+        if total_rows == 1 or (len(rows) < _TABLE_ROWS and room >= 0):
+            rows.append(row)
+    return (rows[0] if rows else []), rows, total_rows
+
+
+def _rows(text: str, dialect: dict[str, Any], limits: Limits) -> Iterator[list[str]]:
+    """Yield rows that have cells; blank lines are none."""
+    try:
+        yield from filter(None, csv.reader(io.StringIO(text, newline=""), **dialect))
+    except csv.Error as error:
+        if "field larger than" in str(error):
+            raise ExtractionFailed("too_large", f"A field is longer than {limits.max_csv_field_bytes} bytes") from error
+        raise ExtractionFailed("corrupt", f"Not readable as CSV: {error}") from error

@@ -1,0 +1,135 @@
+"""What a file is, by its bytes. Pure: the web process and the extraction child both use it.
+
+The name's extension decides what a file is taken for, and the bytes must agree: a valid PDF that is also
+a valid ZIP is a PDF when it is called `.pdf` and a Word document when it is called `.docx`.
+"""
+
+import mimetypes
+import re
+
+HEAD_BYTES = 64 * 1024
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
+_HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script)\b", re.IGNORECASE | re.DOTALL)
+# Control bytes that text has no use for: all of C0 but backspace, tab, line feed, form feed, return, escape.
+_CONTROLS = bytes(byte for byte in range(32) if byte not in b"\b\t\n\f\r\x1b") + b"\x7f"
+_MAGICS = (
+    (b"\x89PNG\r\n\x1a\n", "png"),
+    (b"\xff\xd8\xff", "jpeg"),
+    (b"GIF8", "gif"),
+    (b"{\\rtf", "rtf"),
+    (b"\x7fELF", "elf"),
+    (b"\x1f\x8b", "gzip"),
+)
+_MIME_TYPES = {
+    "pdf": "application/pdf",
+    "doc": "application/msword",
+    "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "txt": "text/plain",
+    "csv": "text/csv",
+    "xls": "application/vnd.ms-excel",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+# Part names stand uncompressed in a ZIP's local headers, and stream names as UTF-16 in an OLE directory.
+MARKERS = {
+    "docx": b"word/",
+    "xlsx": b"xl/",
+    "doc": "WordDocument".encode("utf-16-le"),
+    "xls": "Workbook".encode("utf-16-le"),
+    "encrypted": "EncryptedPackage".encode("utf-16-le"),
+}
+TEXT_EXTENSIONS = frozenset({"txt", "csv"})
+_LONGEST_MARKER = max(map(len, MARKERS.values()))
+
+
+class Fingerprint:
+    """The part of a file's bytes that tells its type, gathered chunk by chunk."""
+
+    def __init__(self) -> None:
+        self.head = b""
+        self.markers: set[str] = set()
+        self._tail = b""
+
+    def update(self, chunk: bytes) -> None:
+        if len(self.head) < HEAD_BYTES:
+            self.head += chunk[: HEAD_BYTES - len(self.head)]
+        window = self._tail + chunk
+        self.markers.update(name for name, marker in MARKERS.items() if marker in window)
+        self._tail = window[-_LONGEST_MARKER:]
+
+    def agrees_with(self, extension: str) -> bool:
+        """Tell whether the bytes may be what the extension says; unknown extensions are not judged."""
+        if extension == "pdf":
+            return is_pdf(self.head)
+        if extension in TEXT_EXTENSIONS:
+            return is_text(self.head)
+        if extension in {"docx", "xlsx"}:
+            return self._is_zip_with(extension) or self._is_ole_with("encrypted")
+        if extension in {"doc", "xls"}:
+            return self._is_ole_with(extension)
+        return True
+
+    def describe(self) -> str:
+        """Name the type of the content, as far as it is known."""
+        found = (name for name in ("docx", "xlsx") if self._is_zip_with(name))
+        found_ole = (name for name in ("doc", "xls", "encrypted") if self._is_ole_with(name))
+        return next(found, None) or next(found_ole, None) or describe(self.head)
+
+    def _is_zip_with(self, part: str) -> bool:
+        return self.head.startswith(_ZIP) and part in self.markers
+
+    def _is_ole_with(self, stream: str) -> bool:
+        return self.head.startswith(_OLE) and stream in self.markers
+
+
+def describe(head: bytes) -> str:
+    """Name the type of content that begins with `head`: pdf, zip, ole, html, png, ..., text or binary."""
+    if is_pdf(head):
+        return "pdf"
+    if head.startswith(_ZIP):
+        return "zip"
+    if head.startswith(_OLE):
+        return "ole"
+    if _HTML.match(head):
+        return "html"
+    magic = next((name for prefix, name in _MAGICS if head.startswith(prefix)), None)
+    return magic or ("text" if is_text(head) else "binary")
+
+
+def is_pdf(head: bytes) -> bool:
+    """Tell whether the PDF header stands in the first 1,024 bytes, where readers look for it.
+
+    A web page may carry the header in its text and is still a web page.
+    """
+    return b"%PDF-" in head[:1024] and not _HTML.match(head)
+
+
+def is_text(head: bytes) -> bool:
+    """Tell whether `head` is text in some encoding: no binary signature and next to no control bytes."""
+    if head.startswith((*_ZIP, _OLE, b"%PDF-", b"\x89PNG", b"\x7fELF", b"\x1f\x8b", b"\xff\xd8\xff")):
+        return False
+    if head.startswith(_BOMS) or utf16_byte_order(head):
+        return True
+    controls = len(head) - len(head.translate(None, _CONTROLS))
+    return controls * 100 <= len(head)
+
+
+def utf16_byte_order(head: bytes) -> str | None:
+    """Return `utf-16-le` or `utf-16-be` for text without a mark whose zero bytes stand on one side only."""
+    even, odd = head[0::2].count(0), head[1::2].count(0)
+    if max(even, odd) * 4 < len(head) // 2 or min(even, odd) * 20 > max(even, odd):
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def mime_type(filename: str) -> str:
+    """Guess the MIME type from the name; the common ones do not depend on the machine's tables."""
+    known = _MIME_TYPES.get(extension_of(filename))
+    return known or mimetypes.guess_type(filename)[0] or "application/octet-stream"
+
+
+def extension_of(filename: str) -> str:
+    """Return the lower-case extension without its dot, or an empty text."""
+    stem, dot, extension = filename.rpartition(".")
+    return extension.lower() if dot and stem else ""

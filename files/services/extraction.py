@@ -1,0 +1,206 @@
+"""Extraction over the row queue: claim, extract outside any transaction, finish in one."""
+
+import os
+import socket
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.db import transaction
+
+from core import clock, faults, logs
+from files import enqueue, sandbox, signals, stored_bytes, transitions
+from files.choices import FileStatus
+from files.errors import FileBusy, FileExtractionFailed, FileNotProcessable
+from files.extractors.base import Extraction, ExtractionFailed, Limits
+from files.filetypes import extension_of
+from files.models import File, PoisonFile
+from files.selectors import get_owned_file
+from files.services import contents
+from files.transitions import Claim
+
+DRAIN_SECONDS = 5.0
+MAX_RETRIES = 3
+MAX_RECOVERIES = 5
+log = logs.get(__name__)
+
+
+def process_file(
+    file: File, *, force: bool = False, extract_content: bool = True, trigger_workflows: bool | None = None
+) -> None:
+    """Ask for the processing of a file: `uploaded`, `failed` fewer than three times, or by force `processed`.
+
+    Triggers run unless the file was processed before; then only if `trigger_workflows` is True.
+    Raises: FileNotProcessable.
+    """
+    again = force and file.status == FileStatus.PROCESSED
+    retried = file.status == FileStatus.FAILED and file.retry_count < MAX_RETRIES
+    if not (again or retried or file.status == FileStatus.UPLOADED):
+        raise _not_processable(file.status)
+    run_triggers = file.processed_at is None if trigger_workflows is None else trigger_workflows
+    with transaction.atomic():
+        if not transitions.requeue(file, extract_content=extract_content, run_triggers=run_triggers):
+            raise _not_processable(File.objects.values_list("status", flat=True).get(pk=file.pk))
+        # Somebody asks for this file by hand, so its bytes get another chance.
+        PoisonFile.objects.filter(file_hash=file.file_hash).delete()
+        enqueue.extraction()
+
+
+def extract_due_files(*, budget_seconds: float = DRAIN_SECONDS) -> bool:
+    """Extract due files until none is left or the time is up; True when work is left."""
+    deadline = time.monotonic() + budget_seconds
+    while claim := transitions.claim_next(_worker_name()):
+        _extract(claim)
+        if time.monotonic() >= deadline:
+            return File.objects.filter(transitions.due()).exists()
+    return False
+
+
+def sweep_files() -> int:
+    """Release files of dead workers, ring if any are due, and return how many are (at most 1,000)."""
+    transitions.release_expired()
+    due = File.objects.filter(transitions.due()).order_by()[:1000].count()
+    if due:
+        enqueue.extraction()
+    return due
+
+
+def ensure_extracted(file_id: int, *, owner_id: int) -> File:
+    """Return a processed file with its text as `content`, extracting now if that has not been done.
+
+    Raises: FileNotFound; FileBusy while another worker extracts it (come again); FileExtractionFailed.
+    """
+    file = get_owned_file(file_id, owner_id=owner_id)
+    if file.status == FileStatus.PROCESSED and not contents.exists(file):
+        transitions.requeue(file, extract_content=True, run_triggers=False)
+    elif file.status == FileStatus.UPLOADED and not file.extract_content:
+        transitions.requeue(file, extract_content=True, run_triggers=file.run_triggers)
+    claim = transitions.claim_next(_worker_name(), file_id=file.pk)
+    if claim is not None:
+        _extract(claim)
+    return _extracted(file_id, owner_id)
+
+
+def record_triggered_workflows(file_id: int, workflow_ids: Sequence[int]) -> None:
+    """Note the workflows that a file has started, each once, in the order of their start."""
+    with transaction.atomic():
+        file = File.objects.select_for_update().only("triggered_workflows").filter(pk=file_id).first()
+        if file is None:
+            return
+        merged = list(dict.fromkeys([*file.triggered_workflows, *workflow_ids]))
+        File.objects.filter(pk=file_id).update(triggered_workflows=merged, updated_at=clock.now())
+
+
+def _extracted(file_id: int, owner_id: int) -> File:
+    file = get_owned_file(file_id, owner_id=owner_id)
+    if file.status == FileStatus.FAILED:
+        raise FileExtractionFailed(file.error_message, code=file.error_code)
+    if file.status != FileStatus.PROCESSED or not contents.exists(file):
+        raise FileBusy("The file is being extracted by another worker")
+    return file
+
+
+def _extract(claim: Claim) -> None:
+    """Extract one claimed file and write what came of it; nothing when the claim is lost meanwhile."""
+    faults.point("extract_started")
+    started = time.monotonic()
+    with logs.bound(file_id=claim.file.pk, correlation_id=claim.file.correlation_id):
+        try:
+            extraction = _result(claim) if claim.file.extract_content else None
+        except sandbox.Abandoned:
+            log.warning("file.lease_lost")
+        except ExtractionFailed as failure:
+            _fail(claim, failure)
+        else:
+            _finish(claim, extraction)
+            log.info("file.extracted", seconds=round(time.monotonic() - started, 3))
+
+
+def _result(claim: Claim) -> Extraction:
+    file = claim.file
+    if file.recoveries > MAX_RECOVERIES:
+        message = f"The worker died {MAX_RECOVERIES} times over this file"
+        raise ExtractionFailed("extract_crashed", message)
+    poison = PoisonFile.objects.filter(file_hash=file.file_hash).first()
+    if poison is not None:
+        raise ExtractionFailed(poison.error_code, poison.error_message)
+    try:
+        with stored_bytes.opened(file.file_path) as descriptor:
+            return sandbox.run_extraction(
+                descriptor,
+                extension_of(file.filename),
+                _limits(),
+                heartbeat=lambda: transitions.renew(claim),
+                heartbeat_seconds=settings.LEASE_SECONDS / 3,
+            )
+    except FileNotFoundError as error:
+        raise ExtractionFailed("bytes_missing", "The stored bytes of this file are missing") from error
+
+
+def _limits() -> Limits:
+    return Limits(
+        memory_bytes=settings.EXTRACT_MEMORY_BYTES,
+        cpu_seconds=settings.EXTRACT_CPU_SECONDS,
+        wall_seconds=settings.EXTRACT_WALL_SECONDS,
+    )
+
+
+def _finish(claim: Claim, extraction: Extraction | None) -> None:
+    """Write status, text and news in one transaction, if the claim still holds."""
+    file = claim.file
+    metadata = file.extraction_metadata if extraction is None else contents.metadata_of(file, extraction)
+    with transaction.atomic():
+        if not transitions.complete(claim, extraction_metadata=metadata):
+            log.warning("file.stale_result")
+            return
+        if extraction is not None:
+            contents.write(file, extraction)
+        faults.point("extract_before_commit")
+        signals.file_processed.send(
+            sender=File,
+            file_id=file.pk,
+            owner_id=file.owner_id,
+            processing_number=file.processing_number,
+            correlation_id=file.correlation_id,
+            run_triggers=file.run_triggers,
+            facts=_facts(file),
+        )
+    faults.point("extract_after_commit")
+
+
+def _fail(claim: Claim, failure: ExtractionFailed) -> None:
+    with transaction.atomic():
+        if not transitions.fail(claim, error_code=failure.code, error_message=failure.message):
+            log.warning("file.stale_result")
+            return
+        if isinstance(failure, sandbox.ChildDied):
+            _remember_poison(claim.file.file_hash, failure)
+    log.warning("file.extraction_failed", code=failure.code, error=failure.message)
+
+
+def _remember_poison(file_hash: str, failure: ExtractionFailed) -> None:
+    poison = PoisonFile(file_hash=file_hash, error_code=failure.code, error_message=failure.message)
+    PoisonFile.objects.bulk_create([poison], ignore_conflicts=True)
+
+
+def _facts(file: File) -> dict[str, Any]:
+    """Return the contract's trigger_data of a file trigger (13.6)."""
+    return {
+        "file_id": file.pk,
+        "filename": file.filename,
+        "file_extension": extension_of(file.filename),
+        "original_filename": file.original_filename,
+        "file_size": file.file_size,
+        "mime_type": file.mime_type,
+    }
+
+
+def _not_processable(status: str) -> FileNotProcessable:
+    return FileNotProcessable(f"File cannot be processed (status: {status})")
+
+
+def _worker_name() -> str:
+    """Return a name that no other claim bears."""
+    return f"{socket.gethostname()[:32]}:{os.getpid()}:{uuid4().hex[:12]}"

@@ -1,0 +1,141 @@
+"""Every write of a file's status: conditional updates that say whether they took place.
+
+The row is the queue (ENGINE section 1). Due is `uploaded`, and `processing` whose lease has ended or was released.
+A claim adds 1 to `fence`; what is written afterwards names fence and claimant, so a stale worker changes nothing.
+Leases compare with PostgreSQL's clock, never with `core.clock`.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Case, DateTimeField, F, Func, Q, Value, When
+from django.db.models.expressions import Combinable
+
+from core import clock
+from files.choices import FileStatus
+from files.models import File
+
+
+class DatabaseNow(Func):
+    """PostgreSQL's clock at this instant, which a transaction does not hold still."""
+
+    function = "clock_timestamp"
+    output_field = DateTimeField()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One worker's hold on one file: the file as claimed, and what proves the hold."""
+
+    file: File
+    fence: int
+    claimed_by: str
+
+
+def due() -> Q:
+    """Return the condition of files whose extraction nobody is doing."""
+    unheld = Q(lease_until__isnull=True) | Q(lease_until__lt=DatabaseNow())
+    return Q(status=FileStatus.UPLOADED) | (Q(status=FileStatus.PROCESSING) & unheld)
+
+
+def claim_next(claimed_by: str, *, file_id: int | None = None) -> Claim | None:
+    """Claim the oldest due file (or this one, if it is due); None when there is none.
+
+    A file that begins counts a new processing; one taken over from a dead worker counts a recovery instead.
+    """
+    wanted = File.objects.filter(due()) if file_id is None else File.objects.filter(due(), pk=file_id)
+    with transaction.atomic():
+        row = wanted.order_by("pk").select_for_update(skip_locked=True).values("pk").first()
+        if row is None:
+            return None
+        begins = Q(status=FileStatus.UPLOADED)
+        File.objects.filter(pk=row["pk"]).update(
+            processing_number=Case(When(begins, then=F("processing_number") + 1), default=F("processing_number")),
+            recoveries=Case(When(begins, then=Value(0)), default=F("recoveries") + 1),
+            status=FileStatus.PROCESSING,
+            fence=F("fence") + 1,
+            claimed_by=claimed_by,
+            lease_until=_lease_end(),
+            updated_at=clock.now(),
+        )
+        file = File.objects.select_related("owner").get(pk=row["pk"])
+    return Claim(file=file, fence=file.fence, claimed_by=claimed_by)
+
+
+def renew(claim: Claim) -> bool:
+    """Lengthen the lease; False when the file is no longer this worker's."""
+    return bool(_held(claim).update(lease_until=_lease_end()))
+
+
+def complete(claim: Claim, *, extraction_metadata: dict[str, Any]) -> bool:
+    """processing -> processed, for the holder of the claim only."""
+    now = clock.now()
+    return bool(
+        _held(claim).update(
+            status=FileStatus.PROCESSED,
+            extraction_metadata=extraction_metadata,
+            error_code="",
+            error_message="",
+            processed_at=now,
+            updated_at=now,
+            **_RELEASED,
+        )
+    )
+
+
+def fail(claim: Claim, *, error_code: str, error_message: str) -> bool:
+    """processing -> failed, for the holder of the claim only; counts towards the three tries of the contract."""
+    return bool(
+        _held(claim).update(
+            status=FileStatus.FAILED,
+            error_code=error_code,
+            error_message=error_message,
+            retry_count=F("retry_count") + 1,
+            updated_at=clock.now(),
+            **_RELEASED,
+        )
+    )
+
+
+def requeue(file: File, *, extract_content: bool, run_triggers: bool) -> bool:
+    """uploaded, failed or processed -> uploaded; False when the status has changed since `file` was read."""
+    return bool(
+        File.objects.filter(pk=file.pk, status=file.status, fence=file.fence).update(
+            status=FileStatus.UPLOADED,
+            extract_content=extract_content,
+            run_triggers=run_triggers,
+            error_code="",
+            error_message="",
+            updated_at=clock.now(),
+            **_RELEASED,
+        )
+    )
+
+
+def delete(file: File) -> bool:
+    """Any status -> deleted; a worker that holds the file loses it."""
+    now = clock.now()
+    live = File.objects.filter(pk=file.pk).exclude(status=FileStatus.DELETED)
+    return bool(live.update(status=FileStatus.DELETED, deleted_at=now, updated_at=now, **_RELEASED))
+
+
+def release_expired() -> int:
+    """Take files from workers whose lease has ended; they stay `processing` and are due again."""
+    expired = File.objects.filter(status=FileStatus.PROCESSING, lease_until__lt=DatabaseNow())
+    return expired.update(**_RELEASED)
+
+
+_RELEASED: dict[str, Any] = {"lease_until": None, "claimed_by": ""}
+
+
+def _held(claim: Claim) -> Any:
+    return File.objects.filter(
+        pk=claim.file.pk, status=FileStatus.PROCESSING, fence=claim.fence, claimed_by=claim.claimed_by
+    )
+
+
+def _lease_end() -> Combinable:
+    return DatabaseNow() + Value(timedelta(seconds=settings.LEASE_SECONDS))

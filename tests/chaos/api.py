@@ -1,0 +1,93 @@
+"""The client of the suite: stubborn over connections that break, exact about what was answered."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+PATIENCE_SECONDS = 30.0
+ASK_TIMEOUT_SECONDS = 10.0
+
+
+class UnansweredError(Exception):
+    """The server gave no usable answer for as long as we were ready to ask."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A 200 answer, and how long the attempt that got it took."""
+
+    body: Any
+    seconds: float
+
+
+class Api:
+    """Asks again when a connection breaks or the server says 5xx; anything else but 2xx is an error of the suite."""
+
+    def __init__(self, base_url: str, key: str) -> None:
+        self._client = httpx.Client(
+            base_url=base_url, headers={"X-API-Key": key}, timeout=ASK_TIMEOUT_SECONDS, trust_env=False
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def create_workflow(self, body: dict[str, Any]) -> int:
+        return int(self._ask(lambda: self._client.post("/workflows", json=body)).body["id"])
+
+    def disable(self, workflow_id: int) -> None:
+        self._ask(lambda: self._client.put(f"/workflows/{workflow_id}", json={"is_enabled": False}))
+
+    def upload(self, name: str, content: bytes) -> int:
+        """Upload a document; returns the file's id of the answer that came."""
+        return int(self._ask(lambda: self._client.post("/files/upload", files={"file": (name, content)})).body["id"])
+
+    def trigger(self, workflow_id: int, data: dict[str, Any], *, key: str) -> Answer:
+        """Start an execution; `body` is its id. Asking again uses the same key, so it is the same execution."""
+        path, headers = f"/workflows/{workflow_id}/trigger", {"Idempotency-Key": key}
+        answer = self._ask(lambda: self._client.post(path, json={"trigger_data": data}, headers=headers))
+        return Answer(int(answer.body["execution_id"]), answer.seconds)
+
+    def executions(self, workflow_id: int) -> list[dict[str, Any]]:
+        path = f"/workflows/{workflow_id}/executions"
+        found: list[dict[str, Any]] = self._ask(lambda: self._client.get(path, params={"limit": 1000})).body
+        return found
+
+    def execution(self, execution_id: int) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask(lambda: self._client.get(f"/api/v1/workflows/executions/{execution_id}")).body
+        return found
+
+    def steps(self, execution_id: int) -> list[dict[str, Any]]:
+        path = f"/api/v1/workflows/executions/{execution_id}/steps"
+        found: list[dict[str, Any]] = self._ask(lambda: self._client.get(path)).body
+        return found
+
+    def file(self, file_id: int) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask(lambda: self._client.get(f"/files/{file_id}")).body
+        return found
+
+    def is_live(self) -> bool:
+        try:
+            return self._client.get("/live", timeout=2).status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def _ask(self, send: Callable[[], httpx.Response]) -> Answer:
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            asked_at = time.monotonic()
+            problem = ""
+            try:
+                response = send()
+                if response.is_success:
+                    return Answer(response.json(), time.monotonic() - asked_at)
+                problem = f"{response.status_code} {response.text[:500]}"
+                if not response.is_server_error:
+                    raise UnansweredError(f"{response.request.method} {response.request.url}: {problem}")
+            except httpx.TransportError as error:
+                problem = repr(error)
+            if time.monotonic() > give_up_at:
+                raise UnansweredError(problem)
+            time.sleep(0.05)

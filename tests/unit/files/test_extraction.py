@@ -1,0 +1,175 @@
+import pytest
+
+from files import services, signals, transitions
+from files.errors import FileBusy, FileExtractionFailed, FileNotProcessable
+from files.models import File, FileContent, PoisonFile
+from files.services import extraction
+from tests import documents
+
+
+@pytest.fixture
+def news():
+    """Collect the facts of file_processed."""
+    heard = []
+
+    def listen(**kwargs):
+        heard.append({key: kwargs[key] for key in ("file_id", "processing_number", "run_triggers", "facts")})
+
+    signals.file_processed.connect(listen, weak=False)
+    yield heard
+    signals.file_processed.disconnect(listen)
+
+
+def expire(file):
+    File.objects.filter(pk=file.pk).update(lease_until="2000-01-01T00:00:00Z")
+
+
+def test_a_due_file_is_extracted_and_its_news_sent_once(upload, news):
+    file = upload(documents.pdf("Hello PDF", "Second page"), "a.pdf")
+
+    left = services.extract_due_files()
+
+    file.refresh_from_db()
+    assert (left, file.status, file.processing_number, file.claimed_by) == (False, "processed", 1, "")
+    assert file.content.text == "Hello PDF\n\nSecond page"
+    assert file.extraction_metadata == {
+        "mime_type": "application/pdf",
+        "extraction_method": "pdf",
+        "pdf_pages": 2,
+        "title": "Report",
+        "author": "Ada",
+        "character_count": 22,
+        "word_count": 4,
+    }
+    assert news == [
+        {
+            "file_id": file.pk,
+            "processing_number": 1,
+            "run_triggers": True,
+            "facts": {
+                "file_id": file.pk,
+                "filename": file.filename,
+                "file_extension": "pdf",
+                "original_filename": "a.pdf",
+                "file_size": file.file_size,
+                "mime_type": "application/pdf",
+            },
+        }
+    ]
+    assert FileContent.objects.filter(search="second").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("a.pdf", documents.pdf(password="secret"), "encrypted"),
+        ("a.pdf", documents.truncated_pdf(), "corrupt"),
+        ("a.docx", b"PK\x03\x04 word/document.xml", "unsupported_type"),
+    ],
+)
+def test_a_file_without_text_ends_failed_with_a_code_and_starts_nothing(upload, news, name, content, code):
+    file = upload(content, name)
+
+    services.extract_due_files()
+
+    file.refresh_from_db()
+    assert (file.status, file.error_code, file.retry_count, news) == ("failed", code, 1, [])
+    assert file.error_message
+
+
+def test_a_stale_worker_changes_nothing(upload, news):
+    file = upload(b"words", "a.txt")
+    stale = transitions.claim_next("zombie")
+    expire(file)
+    services.extract_due_files()
+
+    extraction._finish(stale, None)
+    extraction._fail(stale, extraction.ExtractionFailed("corrupt", "no"))
+
+    file.refresh_from_db()
+    assert (file.status, file.recoveries, file.processing_number, file.fence) == ("processed", 1, 1, 2)
+    assert len(news) == 1
+    assert not transitions.renew(stale)
+
+
+def test_a_file_over_which_the_worker_died_five_times_fails(upload):
+    file = upload(b"words", "a.txt")
+    for _ in range(6):
+        transitions.claim_next("victim")
+        expire(file)
+
+    services.extract_due_files()
+
+    file.refresh_from_db()
+    assert (file.status, file.error_code, file.recoveries) == ("failed", "extract_crashed", 6)
+
+
+def test_the_sweep_frees_files_of_dead_workers_and_counts_what_is_due(upload):
+    held, dead = upload(b"one", "a.txt"), upload(b"two", "b.txt")
+    transitions.claim_next("alive", file_id=held.pk)
+    transitions.claim_next("dead", file_id=dead.pk)
+    expire(dead)
+
+    assert services.sweep_files() == 1
+    assert transitions.claim_next("next").file.pk == dead.pk
+
+
+def test_a_file_that_killed_its_child_is_remembered_until_somebody_asks_again(upload, settings):
+    settings.EXTRACT_WALL_SECONDS = 0.001
+    content = b"words"
+    first = upload(content, "a.txt")
+    services.extract_due_files()
+    settings.EXTRACT_WALL_SECONDS = 60
+    second = upload(content, "b.txt")
+    services.extract_due_files()
+    first.refresh_from_db()
+    second.refresh_from_db()
+    assert (first.error_code, second.error_code) == ("extract_timeout", "extract_timeout")
+
+    services.process_file(second)
+    services.extract_due_files()
+
+    second.refresh_from_db()
+    assert (second.status, PoisonFile.objects.count()) == ("processed", 0)
+
+
+def test_processing_again_needs_force_and_runs_triggers_only_when_told(upload, news):
+    file = upload(b"words", "a.txt")
+    services.extract_due_files()
+    file.refresh_from_db()
+    with pytest.raises(FileNotProcessable, match=r"File cannot be processed \(status: processed\)"):
+        services.process_file(file)
+
+    services.process_file(file, force=True)
+    services.extract_due_files()
+    file.refresh_from_db()
+    services.process_file(file, force=True, trigger_workflows=True)
+    services.extract_due_files()
+
+    assert [(item["processing_number"], item["run_triggers"]) for item in news] == [(1, True), (2, False), (3, True)]
+
+
+def test_a_failed_file_can_be_tried_three_times(upload):
+    file = upload(documents.truncated_pdf(), "a.pdf")
+    services.extract_due_files()
+    for _ in range(2):
+        file.refresh_from_db()
+        services.process_file(file)
+        services.extract_due_files()
+    file.refresh_from_db()
+
+    with pytest.raises(FileNotProcessable, match=r"\(status: failed\)"):
+        services.process_file(file)
+    assert file.retry_count == 3
+
+
+def test_a_workflow_step_extracts_now_waits_for_others_and_reports_failure(upload, owner):
+    due, busy, bad = upload(b"one", "a.txt"), upload(b"two", "b.txt"), upload(documents.truncated_pdf(), "c.pdf")
+    transitions.claim_next("other", file_id=busy.pk)
+
+    assert services.ensure_extracted(due.pk, owner_id=owner.pk).content.text == "one"
+    with pytest.raises(FileBusy):
+        services.ensure_extracted(busy.pk, owner_id=owner.pk)
+    with pytest.raises(FileExtractionFailed) as refused:
+        services.ensure_extracted(bad.pk, owner_id=owner.pk)
+    assert refused.value.code == "corrupt"
