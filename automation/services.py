@@ -8,10 +8,10 @@ from core import clock, ids
 from core.db import hot_cursor
 
 _APPEND = """
-INSERT INTO event_store (uuid, stream_id, version, event_type, owner_id, event_data, metadata, correlation_id, depth,
-  created_at)
-SELECT %(uuid)s, %(stream)s::varchar, COALESCE(MAX(version), 0) + 1, %(type)s::varchar, %(owner)s, %(data)s::jsonb, '{}',
-  %(correlation)s::varchar, 0, %(now)s::timestamptz
+INSERT INTO event_store (uuid, stream_id, version, event_type, owner_id, event_data, metadata, correlation_id,
+  depth, created_at)
+SELECT %(uuid)s, %(stream)s::varchar, COALESCE(MAX(version), 0) + 1, %(type)s::varchar, %(owner)s, %(data)s::jsonb,
+  '{}', %(correlation)s::varchar, 0, %(now)s::timestamptz
 FROM event_store WHERE stream_id = %(stream)s::varchar
 """
 

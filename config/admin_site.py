@@ -22,6 +22,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_SUBHEADER": "Files, workflows, executions",
     "SITE_SYMBOL": "account_tree",
     "SITE_URL": "/docs",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("core/favicon.svg")}],
     "SHOW_BACK_BUTTON": True,
     "STYLES": [lambda request: static("core/admin.css")],
     "SIDEBAR": {

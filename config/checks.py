@@ -21,7 +21,9 @@ def production_secrets(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -
     problems: list[CheckMessage] = []
     if settings.JWT_SECRET_KEY == DEFAULT_ROOT_SECRET or len(settings.JWT_SECRET_KEY) < SHORTEST_SECRET:
         problems.append(
-            Error(f"JWT_SECRET_KEY must be set to at least {SHORTEST_SECRET} characters in production", id="config.E001")
+            Error(
+                f"JWT_SECRET_KEY must be set to at least {SHORTEST_SECRET} characters in production", id="config.E001"
+            )
         )
     if not settings.SERVICE_API_KEYS:
         problems.append(Error("API_KEY or INTERNAL_API_KEY must be set in production", id="config.E002"))

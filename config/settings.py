@@ -143,12 +143,19 @@ AUTH_PASSWORD_VALIDATORS = [
     for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
 ]
 LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "admin:index"
 
 # --- API ------------------------------------------------------------------------------------
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["accounts.api.authentication.ApiKeyAuthentication", "accounts.api.authentication.SessionAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "accounts.api.authentication.ApiKeyAuthentication",
+        "accounts.api.authentication.SessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["accounts.api.permissions.HasScope"],
-    "DEFAULT_RENDERER_CLASSES": ["core.api.renderers.ContractJSONRenderer", "rest_framework.renderers.BrowsableAPIRenderer"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "core.api.renderers.ContractJSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
     "DEFAULT_PARSER_CLASSES": ["core.api.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "core.api.negotiation.ContractNegotiation",
@@ -165,6 +172,11 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Files, workflows, executions: the backward-compatible API of the automation server.",
     "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "WorkflowStatusEnum": "workflows.choices.WorkflowStatus",
+        "ExecutionStatusEnum": "workflows.choices.ExecutionStatus",
+        "FileStatusEnum": "files.choices.FileStatus",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
@@ -188,8 +200,10 @@ UNFOLD = admin_site.UNFOLD
 # --- Files ----------------------------------------------------------------------------------
 MAX_FILE_SIZE_TEXT = env.text("MAX_FILE_SIZE", default="10MB")
 MAX_FILE_SIZE_BYTES = env.size_bytes("MAX_FILE_SIZE", default="10MB")
-ALLOWED_EXTENSIONS = [item.lower().lstrip(".") for item in env.csv("ALLOWED_EXTENSIONS", default="pdf,doc,docx,txt,csv,xlsx")]
-UPLOAD_DIR = Path(env.text("UPLOAD_DIR", "UPLOAD_DIRECTORY", default="/tmp/uploads"))
+ALLOWED_EXTENSIONS = [
+    item.lower().lstrip(".") for item in env.csv("ALLOWED_EXTENSIONS", default="pdf,doc,docx,txt,csv,xlsx")
+]
+UPLOAD_DIR = Path(env.text("UPLOAD_DIR", "UPLOAD_DIRECTORY", default="/tmp/uploads"))  # noqa: S108  (the seed's default; `make run` sets its own)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(UPLOAD_DIR)}},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -45,7 +45,7 @@ def ring(task: str, *, queue: str, countdown_seconds: float = 0.0, kwargs: dict[
             countdown=countdown_seconds or None,
             expires=countdown_seconds + EXPIRES_SECONDS,
         )
-    except (KombuError, OSError, *_transport_errors()) as error:
+    except _unreachable() as error:
         _mute(error)
         return False
     return True
@@ -72,11 +72,13 @@ def _unheard(producer: Any, queue: str) -> int:
     return int(channel.queue_declare(queue=queue, passive=True).message_count)
 
 
-def _transport_errors() -> tuple[type[BaseException], ...]:
+def _unreachable() -> tuple[type[Exception], ...]:
+    """Return the errors that mean "no broker": kombu's, the system's, and those of the transport in use."""
     connection = getattr(_local, "connection", None)
-    if connection is None:
-        return ()
-    return (*connection.connection_errors, *connection.channel_errors)
+    own: tuple[type[Exception], ...] = ()
+    if connection is not None:
+        own = (*connection.connection_errors, *connection.channel_errors)
+    return (KombuError, OSError, *own)
 
 
 def _mute(error: BaseException) -> None:

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from pathlib import Path
 
 from django.conf import settings
 
@@ -25,13 +26,11 @@ def point(name: str) -> None:
     if not _points or name not in _points:
         return
     token = _points[name]
-    claimed = f"{token}.{os.getpid()}.hit"
     try:
-        os.rename(token, claimed)
+        claimed = Path(token).rename(f"{token}.{os.getpid()}.hit")
     except FileNotFoundError:
         return
-    with open(claimed, encoding="ascii") as file:
-        mode = file.read().strip()
+    mode = claimed.read_text(encoding="ascii").strip()
     if mode == "tree":
         os.killpg(os.getpgrp(), signal.SIGKILL)
     elif mode.startswith("hang"):

@@ -47,11 +47,11 @@ NO_NUMBERS: Mapping[str, float] = {
 }
 
 
-class Down(Exception):  # noqa: N818  (reads as the finding it is)
+class Down(Exception):
     """A check's finding: the component does not work, and why in a few words."""
 
 
-class Off(Exception):  # noqa: N818
+class Off(Exception):
     """A check's finding: the component is switched off."""
 
 

@@ -24,7 +24,7 @@ def clean(value: Any) -> tuple[Any, list[str]]:
     return _clean(value, warnings, 0), sorted(warnings)
 
 
-def _clean(value: Any, warnings: set[str], depth: int) -> Any:
+def _clean(value: Any, warnings: set[str], depth: int) -> Any:  # noqa: PLR0911  (a case a kind of value)
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):

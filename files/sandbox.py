@@ -32,7 +32,7 @@ class ChildDied(ExtractionFailed):
     """The file killed its child (signal, limit or wall clock): worth remembering by its hash."""
 
 
-class Abandoned(Exception):  # noqa: N818  (no error: the lease went to somebody else)
+class Abandoned(Exception):
     """The caller's `heartbeat` said to stop; the child was killed and there is no result."""
 
 

@@ -42,7 +42,7 @@ class DefinitionInvalid(InvalidInput):
 
 class WorkflowNotExecutable(InvalidState):
     def __init__(self, status: str, *, enabled: bool) -> None:
-        super().__init__(f"Workflow cannot be executed (status: {status}, enabled: {str(enabled)})")
+        super().__init__(f"Workflow cannot be executed (status: {status}, enabled: {enabled!s})")
 
 
 class ExecutionFinished(InvalidState):

@@ -2,11 +2,11 @@
 
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import Count, Model, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, Max, Model, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from accounts.principal import Principal
@@ -25,7 +25,9 @@ def visible_to(principal: Principal, queryset: QuerySet[ModelT]) -> QuerySet[Mod
     return queryset if principal.sees_all else queryset.filter(owner=principal.owner)
 
 
-def list_workflows(principal: Principal, *, status: str | None = None, enabled: bool | None = None) -> QuerySet[Workflow]:
+def list_workflows(
+    principal: Principal, *, status: str | None = None, enabled: bool | None = None
+) -> QuerySet[Workflow]:
     """Return workflows newest first; deleted ones only if asked for. An unknown status is ignored."""
     queryset = visible_to(principal, with_totals(Workflow.objects.all()))
     if status in WorkflowStatus.values:
@@ -42,7 +44,8 @@ def with_totals(queryset: QuerySet[Workflow]) -> QuerySet[Workflow]:
     deltas = CounterDelta.objects.filter(workflow_id=OuterRef("pk")).order_by().values("workflow_id")
     names = ("total", "successful", "failed")
     return queryset.annotate(
-        **{f"pending_{name}": Coalesce(Subquery(deltas.annotate(n=Sum(name)).values("n")), 0) for name in names}
+        pending_last_at=Subquery(deltas.annotate(n=Max("last_execution_at")).values("n")),
+        **{f"pending_{name}": Coalesce(Subquery(deltas.annotate(n=Sum(name)).values("n")), 0) for name in names},
     )
 
 
@@ -155,6 +158,12 @@ def health_numbers() -> dict[str, Any]:
     }
 
 
+def last_execution_at(workflow: Workflow) -> datetime | None:
+    """Return when the workflow last ended an execution, with what `with_totals` added."""
+    found = [at for at in (workflow.last_execution_at, getattr(workflow, "pending_last_at", None)) if at]
+    return max(found, default=None)
+
+
 def totals(workflow: Workflow) -> dict[str, int]:
     """Return a workflow's totals with what `with_totals` added."""
     return {
@@ -176,4 +185,3 @@ def _key(key: str) -> dict[str, Any]:
 
 def _is_id(key: str) -> bool:
     return key.isascii() and key.isdigit() and int(key) <= LARGEST_ID
-

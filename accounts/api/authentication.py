@@ -4,6 +4,7 @@ Tokens of `/api/auth/*` and service tokens are a class of their own beside these
 """
 
 from collections.abc import Iterator
+from typing import cast
 
 from django.conf import settings
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
@@ -76,3 +77,8 @@ def _presented_keys(request: Request) -> Iterator[str]:
         yield token.strip()
     if key := request.headers.get("X-API-Key", "").strip():
         yield key
+
+
+def principal_of(request: Request) -> Principal:
+    """Return who is calling. Views run behind authentication, so there is always somebody."""
+    return cast("Principal", request.auth)

@@ -51,7 +51,7 @@ class EgressError(Exception):
         return f"{self.code}: {self.public_message}"
 
 
-class TransactionOpen(RuntimeError):  # noqa: N818 - named like the domain's errors
+class TransactionOpen(RuntimeError):
     """A request was started while the caller's database transaction is open: a bug of the caller.
 
     The transaction would hold its locks for as long as a stranger's server likes.

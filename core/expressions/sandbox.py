@@ -104,7 +104,7 @@ class Missing(Undefined):
         self._fail_with_undefined_error()
 
 
-class _Refused(Exception):  # noqa: N818
+class _Refused(Exception):
     """A construct outside the language, at a line of the source."""
 
     def __init__(self, message: str, line: int, code: str = "not_allowed") -> None:

@@ -10,7 +10,7 @@ from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from accounts.principal import Principal
+from accounts.api.authentication import principal_of
 from core.api.pagination import bare_array, paginate
 from core.api.views import ContractView
 from core.errors import InvalidInput, Problem
@@ -36,7 +36,7 @@ class FileListView(ContractView):
     )
     def get(self, request: Request) -> Response:
         """List files, newest first; `X-Total-Count` counts them all."""
-        found = selectors.list_files(_principal(request), status=request.query_params.get("status"))
+        found = selectors.list_files(principal_of(request), status=request.query_params.get("status"))
         page = paginate(found, request)
         return bare_array(serializers.FileListItemSerializer(cast("Any", page.items), many=True).data, page)
 
@@ -60,7 +60,7 @@ class UploadView(ContractView):
         upload = request.FILES.get("file")
         if upload is None:
             raise UploadRefused("No filename provided")
-        principal = _principal(request)
+        principal = principal_of(request)
         file = services.upload_file(
             principal.owner,
             actor=principal.actor,
@@ -151,19 +151,15 @@ class SummaryView(ContractView):
     @extend_schema(responses=serializers.SummarySerializer)
     def get(self, request: Request) -> Response:
         """Count the caller's files by status."""
-        statistics = selectors.summarise(_principal(request))
+        statistics = selectors.summarise(principal_of(request))
         return Response(serializers.SummarySerializer({"statistics": statistics}).data)
-
-
-def _principal(request: Request) -> Principal:
-    return cast("Principal", request.auth)
 
 
 def _file(request: Request, key: str, *, with_text: bool = False) -> File:
     """Return the file that the path names; what is no number is no file (contract 3)."""
     if not (key.isascii() and key.isdigit() and len(key) <= _NUMBER_CHARACTERS):
         raise FileNotFound
-    return selectors.get_file(_principal(request), int(key), with_text=with_text)
+    return selectors.get_file(principal_of(request), int(key), with_text=with_text)
 
 
 def _process_options(request: Request) -> dict[str, Any]:

@@ -35,7 +35,7 @@ class Extraction:
     truncated: bool = False
 
 
-class ExtractionFailed(Exception):  # noqa: N818  (a finding about a file)
+class ExtractionFailed(Exception):
     """A file gave no text. `code` is one of FILES section 2: encrypted, corrupt, too_large, ..."""
 
     def __init__(self, code: str, message: str) -> None:

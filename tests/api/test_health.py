@@ -1,6 +1,11 @@
 """Probes, health and metrics (contract section 12)."""
 
+import os
+import subprocess
+import sys
 import threading
+import time
+from pathlib import Path
 
 import pytest
 from django.conf import settings as current_settings
@@ -106,9 +111,12 @@ def test_a_component_that_hangs_costs_the_time_limit_only(anyone: Client, monkey
     monkeypatch.setattr(health, "CHECK_SECONDS", 0.2)
     monkeypatch.setitem(health._checks, "file_storage", hanging.wait)
 
+    started = time.monotonic()
     content = anyone.get("/health/detailed").json()
+    took_seconds = time.monotonic() - started
     hanging.set()
 
+    assert took_seconds < 10
     assert content["detail"]["checks"]["file_storage"] == {
         "status": "unhealthy",
         "latency_ms": 200.0,
@@ -136,7 +144,7 @@ def test_a_component_may_be_switched_off(anyone: Client, monkeypatch: pytest.Mon
     assert anyone.get("/health").json()["components"]["event_bus"] == "disabled"
 
 
-def test_the_storage_check_leaves_nothing_behind(anyone: Client, settings: Settings, tmp_path: object) -> None:
+def test_the_storage_check_leaves_nothing_behind(anyone: Client, settings: Settings, tmp_path: Path) -> None:
     settings.STORAGES = settings.STORAGES | {
         "default": {
             "BACKEND": "django.core.files.storage.FileSystemStorage",
@@ -227,6 +235,35 @@ def test_metrics_count_requests_by_route_pattern(anyone: Client) -> None:
     assert "automation_redis_up 1.0" in text
     assert 'automation_dependency_up{name="database"} 1.0' in text
     assert "process_resident_memory_bytes" in text
+
+
+ONE_REQUEST_EACH = """
+import django
+django.setup()
+from django.test import Client
+Client().get("/live")
+print(Client().get("/metrics").text)
+"""
+
+
+def test_metrics_of_several_web_processes_add_up(tmp_path: Path) -> None:
+    environ = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "config.settings"}
+
+    pages = [
+        subprocess.run(
+            [sys.executable, "-c", ONE_REQUEST_EACH],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for _ in range(2)
+    ]
+
+    assert 'http_requests_total{endpoint="/live",method="GET",status_code="200"} 2.0' in pages[1]
+    assert "process_resident_memory_bytes" in pages[1]
+    assert "automation_redis_up" in pages[1]
 
 
 def test_metrics_can_be_switched_off(anyone: Client, settings: Settings) -> None:

@@ -12,7 +12,7 @@ from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus, Waiti
 from workflows.engine.definition import canonical_step
 from workflows.models import Branch, Execution, StepAttempt, Workflow
 from workflows.schedule import next_slots
-from workflows.selectors import totals
+from workflows.selectors import last_execution_at, totals
 
 # How much of an execution's outputs a list carries (ENGINE 8).
 MOST_RESULT_BYTES_IN_LISTS = 64 * 1024
@@ -38,7 +38,7 @@ def workflow_json(workflow: Workflow) -> dict[str, Any]:
         "max_retries": workflow.max_retries,
         "timeout_seconds": workflow.timeout_seconds,
         **totals(workflow),
-        "last_execution_at": workflow.last_execution_at,
+        "last_execution_at": last_execution_at(workflow),
         "created_at": workflow.created_at,
         "updated_at": workflow.updated_at,
         "trigger_type": workflow.trigger_type or trigger_type_of(workflow),

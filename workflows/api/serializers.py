@@ -150,6 +150,7 @@ class WorkflowSummarySerializer(serializers.Serializer[None]):
 
 class CronVerdictSerializer(serializers.Serializer[None]):
     cron_expression = serializers.CharField()
-    is_valid = serializers.BooleanField()
+    # The contract's name; the method of this name is not used on an answer's shape.
+    is_valid = serializers.BooleanField()  # type: ignore[assignment]
     next_runs = serializers.ListField(child=serializers.DateTimeField(), required=False)
     error = serializers.CharField(required=False)

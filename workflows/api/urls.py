@@ -9,7 +9,7 @@ urlpatterns = [
     # Literal sub-paths win over {id}.
     path("workflows/stats/summary", views.WorkflowSummaryView.as_view()),
     path("workflows/validate-cron", views.ValidateCronView.as_view()),
-    path("workflows/executions", views.ExecutionListView.as_view()),
+    path("workflows/executions", views.ExecutionListAlias.as_view()),
     path("workflows/executions/<str:key>", views.ExecutionView.as_view()),
     path("workflows/executions/<str:key>/steps", views.ExecutionStepsView.as_view()),
     path("workflows/executions/<str:key>/cancel", views.CancelExecutionView.as_view()),

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from core import logs
+from accounts.api.authentication import principal_of
 from core.api.pagination import bare_array, paginate
 from core.errors import InvalidInput
 from workflows import selectors, services
@@ -22,7 +22,6 @@ from workflows.schedule import next_slots
 CREATED, OK = 201, 200
 LIMITS = [OpenApiParameter("limit", int), OpenApiParameter("offset", int)]
 PRIORITIES = {priority.name.lower(): priority for priority in Priority}
-log = logs.get(__name__)
 
 
 class WorkflowListView(APIView):
@@ -31,25 +30,25 @@ class WorkflowListView(APIView):
     rate_limit_bucket = {"POST": "workflow_create"}
 
     @extend_schema(
-        operation_id="workflows_list",
         parameters=[*LIMITS, OpenApiParameter("status", str), OpenApiParameter("enabled", bool)],
         responses=serializers.WorkflowSerializer(many=True),
     )
     def get(self, request: Request) -> Response:
         found = selectors.list_workflows(
-            request.auth, status=request.query_params.get("status"), enabled=_flag(request, "enabled")
+            principal_of(request), status=request.query_params.get("status"), enabled=_flag(request, "enabled")
         )
         page = paginate(found, request, default_limit=100)
         return bare_array([representations.workflow_json(item) for item in page.items], page)
 
     @extend_schema(
-        operation_id="workflows_create",
         request=WorkflowIn,
         responses={200: serializers.WorkflowSerializer, 201: serializers.WorkflowSerializer},
     )
     def post(self, request: Request) -> Response:
         body = _object(request)
-        workflow = services.create_workflow(owner=request.auth.owner, body=body, actor=request.auth.actor)
+        workflow = services.create_workflow(
+            owner=principal_of(request).owner, body=body, actor=principal_of(request).actor
+        )
         status = CREATED if dialect_of(body) == Dialect.B else OK
         return Response(representations.workflow_json(workflow), status=status)
 
@@ -57,20 +56,20 @@ class WorkflowListView(APIView):
 class WorkflowView(APIView):
     """`/workflows/{id}`: read, change, delete."""
 
-    @extend_schema(operation_id="workflows_retrieve", responses=serializers.WorkflowSerializer)
+    @extend_schema(responses=serializers.WorkflowSerializer)
     def get(self, request: Request, key: str) -> Response:
-        return Response(representations.workflow_json(selectors.get_workflow(request.auth, key)))
+        return Response(representations.workflow_json(selectors.get_workflow(principal_of(request), key)))
 
-    @extend_schema(operation_id="workflows_update", request=WorkflowIn, responses=serializers.WorkflowSerializer)
+    @extend_schema(request=WorkflowIn, responses=serializers.WorkflowSerializer)
     def put(self, request: Request, key: str) -> Response:
-        workflow = selectors.get_workflow(request.auth, key)
-        services.update_workflow(workflow, body=_object(request), actor=request.auth.actor)
-        return Response(representations.workflow_json(selectors.get_workflow(request.auth, key)))
+        workflow = selectors.get_workflow(principal_of(request), key)
+        services.update_workflow(workflow, body=_object(request), actor=principal_of(request).actor)
+        return Response(representations.workflow_json(selectors.get_workflow(principal_of(request), key)))
 
-    @extend_schema(operation_id="workflows_destroy", responses={200: serializers.WorkflowDeletedSerializer})
+    @extend_schema(responses={200: serializers.WorkflowDeletedSerializer})
     def delete(self, request: Request, key: str) -> Response:
-        workflow = selectors.get_workflow(request.auth, key)
-        services.delete_workflow(workflow, actor=request.auth.actor)
+        workflow = selectors.get_workflow(principal_of(request), key)
+        services.delete_workflow(workflow, actor=principal_of(request).actor)
         return Response({"message": "Workflow deleted successfully", "workflow_id": workflow.pk})
 
 
@@ -81,12 +80,11 @@ class ExecuteView(APIView):
     rate_limit_bucket = "execute"
 
     @extend_schema(
-        operation_id="workflows_execute",
         request=serializers.ExecuteSerializer,
         responses={200: serializers.ExecuteOutSerializer},
     )
     def post(self, request: Request, key: str) -> Response:
-        workflow = selectors.find_executable(request.auth, key)
+        workflow = selectors.find_executable(principal_of(request), key)
         started = services.start_execution(workflow, _start(request, workflow.pk))
         return Response(
             {
@@ -107,12 +105,11 @@ class WorkflowExecutionsView(APIView):
     rate_limit_bucket = "monitoring"
 
     @extend_schema(
-        operation_id="workflows_executions_list",
         parameters=[*LIMITS, OpenApiParameter("status", str)],
         responses=serializers.ExecutionSerializer(many=True),
     )
     def get(self, request: Request, key: str) -> Response:
-        workflow = selectors.get_workflow(request.auth, key)
+        workflow = selectors.get_workflow(principal_of(request), key)
         return _executions(request, workflow_id=workflow.pk)
 
 
@@ -121,15 +118,15 @@ class WorkflowStatusView(APIView):
 
     rate_limit_bucket = "monitoring"
 
-    @extend_schema(operation_id="workflows_status_retrieve", responses=serializers.WorkflowStatusSerializer)
+    @extend_schema(responses=serializers.WorkflowStatusSerializer)
     def get(self, request: Request, key: str) -> Response:
-        workflow = selectors.get_workflow(request.auth, key)
+        workflow = selectors.get_workflow(principal_of(request), key)
         totals = selectors.totals(workflow)
         return Response(
             {
                 "workflow_id": workflow.pk,
                 "status": workflow.status,
-                "last_execution": workflow.last_execution_at,
+                "last_execution": selectors.last_execution_at(workflow),
                 "execution_count": totals["total_executions"],
                 "success_count": totals["successful_executions"],
                 "failure_count": totals["failed_executions"],
@@ -142,9 +139,9 @@ class WorkflowSummaryView(APIView):
 
     rate_limit_bucket = "monitoring"
 
-    @extend_schema(operation_id="workflows_summary_retrieve", responses=serializers.WorkflowSummarySerializer)
+    @extend_schema(responses=serializers.WorkflowSummarySerializer)
     def get(self, request: Request) -> Response:
-        return Response({"statistics": selectors.workflow_totals(request.auth)})
+        return Response({"statistics": selectors.workflow_totals(principal_of(request))})
 
 
 class ValidateCronView(APIView):
@@ -153,7 +150,6 @@ class ValidateCronView(APIView):
     required_scope = "read"
 
     @extend_schema(
-        operation_id="workflows_validate_cron",
         request=None,
         parameters=[OpenApiParameter("cron_expression", str, required=True)],
         responses=serializers.CronVerdictSerializer,
@@ -163,12 +159,8 @@ class ValidateCronView(APIView):
         try:
             check_cron(expression)
         except InvalidInput:
-            return Response(
-                {"cron_expression": expression, "is_valid": False, "error": "Invalid cron expression"}
-            )
-        return Response(
-            {"cron_expression": expression, "is_valid": True, "next_runs": next_slots(expression, count=5)}
-        )
+            return Response({"cron_expression": expression, "is_valid": False, "error": "Invalid cron expression"})
+        return Response({"cron_expression": expression, "is_valid": True, "next_runs": next_slots(expression, count=5)})
 
 
 class ExecutionListView(APIView):
@@ -177,7 +169,6 @@ class ExecutionListView(APIView):
     rate_limit_bucket = "monitoring"
 
     @extend_schema(
-        operation_id="executions_list",
         parameters=[*LIMITS, OpenApiParameter("status", str), OpenApiParameter("workflow_id", int)],
         responses=serializers.ExecutionSerializer(many=True),
     )
@@ -185,14 +176,19 @@ class ExecutionListView(APIView):
         return _executions(request, workflow_id=_integer(request, "workflow_id"))
 
 
+@extend_schema(exclude=True)
+class ExecutionListAlias(ExecutionListView):
+    """`/workflows/executions`: the same list, under the path of an older client."""
+
+
 class ExecutionView(APIView):
     """`/api/v1/workflows/executions/{id}`."""
 
     rate_limit_bucket = "monitoring"
 
-    @extend_schema(operation_id="executions_retrieve", responses=serializers.ExecutionSerializer)
+    @extend_schema(responses=serializers.ExecutionSerializer)
     def get(self, request: Request, key: str) -> Response:
-        execution = selectors.get_execution(request.auth, key)
+        execution = selectors.get_execution(principal_of(request), key)
         return Response(_execution_json(execution))
 
 
@@ -202,21 +198,18 @@ class ExecutionStepsView(APIView):
     rate_limit_bucket = "monitoring"
 
     @extend_schema(
-        operation_id="executions_steps_list",
         parameters=[OpenApiParameter("nested", bool, description="Also the steps inside conditionals.")],
         responses=serializers.StepSerializer(many=True),
     )
     def get(self, request: Request, key: str) -> Response:
-        execution = selectors.get_execution(request.auth, key)
+        execution = selectors.get_execution(principal_of(request), key)
         attempts = selectors.latest_attempts([execution.pk], nested=bool(_flag(request, "nested")))[execution.pk]
         branches = selectors.branches_of([execution.pk])[execution.pk]
         compiled = of_version(execution.version_id)
         limits = compiled.settings
         return Response(
             [
-                representations.step_json(
-                    attempt, branches, limits | _own_limits(compiled.nodes[attempt.node].step)
-                )
+                representations.step_json(attempt, branches, limits | _own_limits(compiled.nodes[attempt.node].step))
                 for attempt in attempts
             ]
         )
@@ -227,13 +220,11 @@ class CancelExecutionView(APIView):
 
     required_scope = "execute"
 
-    @extend_schema(operation_id="executions_cancel", request=None, responses=serializers.ExecutionCancelledSerializer)
+    @extend_schema(request=None, responses=serializers.ExecutionCancelledSerializer)
     def post(self, request: Request, key: str) -> Response:
-        execution = selectors.get_execution(request.auth, key)
+        execution = selectors.get_execution(principal_of(request), key)
         services.cancel_execution(execution)
-        return Response(
-            {"message": "Execution cancelled", "execution_id": execution.pk, "status": "cancelled"}
-        )
+        return Response({"message": "Execution cancelled", "execution_id": execution.pk, "status": "cancelled"})
 
 
 class RetryStepView(APIView):
@@ -242,9 +233,9 @@ class RetryStepView(APIView):
     required_scope = "execute"
     rate_limit_bucket = "execute"
 
-    @extend_schema(operation_id="steps_retry", request=None, responses=serializers.StepRetriedSerializer)
+    @extend_schema(request=None, responses=serializers.StepRetriedSerializer)
     def post(self, request: Request, key: str) -> Response:
-        attempt = selectors.get_attempt(request.auth, key)
+        attempt = selectors.get_attempt(principal_of(request), key)
         execution = services.retry_step(attempt)
         return Response(
             {
@@ -265,7 +256,7 @@ def _execution_json(execution: Execution) -> dict[str, Any]:
 def _executions(request: Request, *, workflow_id: int | None) -> Response:
     """Return a page of executions: three queries beside the count, whatever its length."""
     found = selectors.list_executions(
-        request.auth, workflow_id=workflow_id, status=request.query_params.get("status")
+        principal_of(request), workflow_id=workflow_id, status=request.query_params.get("status")
     )
     page = paginate(found, request, default_limit=50)
     keys = [execution.pk for execution in page.items]
@@ -292,7 +283,7 @@ def _start(request: Request, workflow_id: int) -> services.Start:
 
 
 def _correlation_id(request: Request) -> str:
-    http: HttpRequest = request._request  # noqa: SLF001  (DRF's own way to the request below)
+    http: HttpRequest = request._request
     return str(getattr(http, "correlation_id", "") or "")
 
 

@@ -93,12 +93,14 @@ _UPSERT_ATTEMPTS = (
 )
 _HELD = "id = %(branch)s AND fence = %(fence)s AND claimed_by = %(me)s"
 _KEEP = (
-    "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s, rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"  # noqa: S608
+    "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s,"  # noqa: S608  (constants)
+    " rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"
     " lease_until = clock_timestamp() + make_interval(secs => %(lease)s)"
     f" WHERE {_HELD}"
 )
 _RELEASE = (
-    "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s, rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"  # noqa: S608
+    "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s,"  # noqa: S608  (constants)
+    " rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"
     " claimed_by = '', lease_until = NULL, lane = COALESCE(%(lane)s, lane), wake_at = %(wake_at)s,"
     " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s"
     f" WHERE {_HELD}"

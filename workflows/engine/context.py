@@ -48,9 +48,8 @@ class History:
 def load_history(claim: Claim, program: Program) -> History:
     """Read what earlier slices stored; one statement, none for a fresh start."""
     history = History()
-    if claim.cursor == program.start and claim.attempt == 1 and claim.recoveries == 0 and not claim.was_waiting_on:
-        if claim.started_at is None:
-            return history
+    if claim.started_at is None:
+        return history
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT ON (path) path, attempt, node, status, output_data, made_by, started_at,"
@@ -58,7 +57,7 @@ def load_history(claim: Claim, program: Program) -> History:
             " FROM workflow_execution_steps WHERE execution_id = %s ORDER BY path, attempt DESC",
             [claim.execution_id],
         )
-        rows = [Stored(*row[:4], _json(row[4]), *row[5:7], _json(row[7])) for row in cursor.fetchall()]
+        rows = [Stored(*(*row[:4], _json(row[4]), *row[5:7], _json(row[7]))) for row in cursor.fetchall()]
     for stored in sorted(rows, key=lambda item: item.node):
         history.stored[stored.path] = stored
         if stored.status == StepStatus.COMPLETED:

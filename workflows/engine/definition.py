@@ -122,7 +122,9 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
     steps = config.get("steps", [])
     return {
         "format": FORMAT,
-        "steps": [canonical_step(step, index) for index, step in enumerate(steps)] if isinstance(steps, list) else steps,
+        "steps": [canonical_step(step, index) for index, step in enumerate(steps)]
+        if isinstance(steps, list)
+        else steps,
         "variables": config.get("variables") or {},
         "settings": {
             "max_retries": workflow.max_retries,

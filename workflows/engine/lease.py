@@ -103,7 +103,7 @@ def claim(lane: Lane, *, limit: int = BATCH) -> list[Claim]:
             _CLAIM,
             {"lane": lane, "now": clock.now(), "limit": limit, "me": name, "lease": settings.LEASE_SECONDS},
         )
-        claims = [Claim(*_decoded(row), claimed_by=name) for row in cursor.fetchall()]
+        claims = [Claim(*(*_decoded(row), name)) for row in cursor.fetchall()]
     faults.point("after_claim")
     return sorted(claims, key=lambda item: (item.was_waiting_on == "", item.branch_id))
 
@@ -114,8 +114,7 @@ def hand_back(claims: list[Claim]) -> None:
         return
     with hot_cursor() as cursor:
         cursor.execute(
-            "UPDATE workflow_branches SET claimed_by = '', lease_until = NULL"
-            " WHERE id = ANY(%s) AND claimed_by = %s",
+            "UPDATE workflow_branches SET claimed_by = '', lease_until = NULL WHERE id = ANY(%s) AND claimed_by = %s",
             [[item.branch_id for item in claims], claims[0].claimed_by],
         )
 
@@ -183,7 +182,8 @@ class Keeper:
                 cursor.execute(
                     "UPDATE workflow_branches b"
                     " SET lease_until = clock_timestamp() + make_interval(secs => %s)"
-                    " FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS held(id, fence, name), workflow_executions e"
+                    " FROM unnest(%s::bigint[], %s::bigint[], %s::text[]) AS held(id, fence, name),"
+                    " workflow_executions e"
                     " WHERE b.id = held.id AND b.fence = held.fence AND b.claimed_by = held.name"
                     " AND e.id = b.execution_id RETURNING b.id, e.stop_requested",
                     [

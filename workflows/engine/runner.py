@@ -23,7 +23,7 @@ from workflows.engine.lease import Claim, keeper
 from workflows.engine.limits import StepTimeout, time_limit
 from workflows.engine.program import END, Node
 from workflows.engine.steps import registry
-from workflows.engine.steps.base import Choose, Outcome, Output, Step, StepConfig, StepContext, StepError, Wait
+from workflows.engine.steps.base import Choose, Outcome, Step, StepConfig, StepContext, StepError, Wait
 
 log = logs.get(__name__)
 
@@ -288,7 +288,9 @@ class Slice:
 
     def _retry_later(self, node: Node, row: Attempt, pause_seconds: float) -> None:
         wake_at = clock.now() + timedelta(seconds=pause_seconds)
-        reason = f"retries step '{node.name}' at {wake_at:%H:%M:%S} UTC after attempt {row.attempt}: {row.error_message}"
+        reason = (
+            f"retries step '{node.name}' at {wake_at:%H:%M:%S} UTC after attempt {row.attempt}: {row.error_message}"
+        )
         following = Next(
             self.cursor, row.attempt + 1, wake_at=wake_at, waiting_on=WaitingOn.RETRY, reason=reason, lane=self.lane
         )

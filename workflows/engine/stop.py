@@ -3,7 +3,7 @@
 from django.db import transaction
 
 from core import clock
-from workflows.choices import FINAL_STATUSES, StepStatus, StopReason
+from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus, StopReason
 from workflows.engine import checkpoint
 from workflows.engine.lease import Claim
 from workflows.models import Branch, Execution, StepAttempt
@@ -37,7 +37,7 @@ def end_unclaimed(execution_id: int) -> bool:
             status=StepStatus.CANCELLED, completed_at=now
         )
         Branch.objects.filter(execution_id=execution_id).exclude(pk=branches[0].pk).delete()
-        checkpoint.finish(_as_claim(branches[0], execution), [], status="cancelled", started_at=now)
+        checkpoint.finish(_as_claim(branches[0], execution), [], status=ExecutionStatus.CANCELLED, started_at=now)
     return True
 
 

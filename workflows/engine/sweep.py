@@ -43,7 +43,7 @@ def free_expired_leases() -> int:
             "UPDATE workflow_branches SET claimed_by = '', lease_until = NULL, recoveries = recoveries + 1"
             " WHERE lease_until < clock_timestamp()"
         )
-        freed = cursor.rowcount
+        freed = int(cursor.rowcount)
     if freed:
         log.warning("lease.expired", branches=freed)
     return freed

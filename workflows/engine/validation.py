@@ -62,7 +62,9 @@ def _name_problems(name: Any, place: str, taken: set[str]) -> Iterator[Definitio
         yield DefinitionProblem(f"{place}/name", f"the name {name!r} is used twice", "duplicate_name")
 
 
-def _step_problems(step: dict[str, Any], place: str, siblings: list[Any], known: set[str]) -> Iterator[DefinitionProblem]:
+def _step_problems(
+    step: dict[str, Any], place: str, siblings: list[Any], known: set[str]
+) -> Iterator[DefinitionProblem]:
     yield from _envelope_problems(step, place)
     kind = registry.find(step["type"]) if isinstance(step["type"], str) else None
     if kind is None:

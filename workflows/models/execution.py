@@ -61,9 +61,7 @@ class Execution(models.Model):
     class Meta:
         db_table = "workflow_executions"
         ordering = ("-id",)
-        constraints = (
-            models.UniqueConstraint(fields=("owner", "idempotency_key"), name="executions_idempotency_key"),
-        )
+        constraints = (models.UniqueConstraint(fields=("owner", "idempotency_key"), name="executions_idempotency_key"),)
         indexes = (
             # Reader: /workflows/{id}/executions, with and without a status.
             models.Index(fields=("workflow", "-id"), name="executions_by_workflow"),

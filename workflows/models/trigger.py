@@ -59,7 +59,9 @@ class WorkflowSchedule(models.Model):
         db_table = "workflow_schedules"
         indexes = (
             # Reader: the beat tick.
-            models.Index(fields=("next_slot_at",), name="schedules_due", condition=models.Q(next_slot_at__isnull=False)),
+            models.Index(
+                fields=("next_slot_at",), name="schedules_due", condition=models.Q(next_slot_at__isnull=False)
+            ),
         )
 
     def __str__(self) -> str:
@@ -73,7 +75,9 @@ class ScheduleSlot(models.Model):
     slot_at = models.DateTimeField()
     outcome = models.CharField(max_length=16, choices=SlotOutcome)
     reason = models.CharField(max_length=255, blank=True)
-    execution = models.ForeignKey(Execution, null=True, on_delete=models.SET_NULL, related_name="+", db_constraint=False)
+    execution = models.ForeignKey(
+        Execution, null=True, on_delete=models.SET_NULL, related_name="+", db_constraint=False
+    )
     created_at = models.DateTimeField(default=clock.now)
 
     class Meta:

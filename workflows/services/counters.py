@@ -25,4 +25,4 @@ def fold_counters() -> int:
     """Fold up to 10,000 deltas into their workflows' totals. Returns how many workflows changed."""
     with connection.cursor() as cursor:
         cursor.execute(_FOLD)
-        return cursor.rowcount
+        return int(cursor.rowcount)

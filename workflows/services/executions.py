@@ -90,7 +90,9 @@ def start_execution(workflow: Workflow, start: Start) -> Started:
 def refuse_loops(workflow: Workflow, cause_chain: tuple[int, ...]) -> None:
     """Refuse a start whose causes form a chain over 10 long, or hold this workflow three times (ENGINE 7)."""
     if len(cause_chain) >= DEEPEST_CAUSE:
-        raise CauseRefused(f"refused: the chain of causes is {len(cause_chain)} workflows deep (at most {DEEPEST_CAUSE})")
+        raise CauseRefused(
+            f"refused: the chain of causes is {len(cause_chain)} workflows deep (at most {DEEPEST_CAUSE})"
+        )
     if cause_chain.count(workflow.pk) >= MOST_REPEATS:
         raise CauseRefused(f"refused: workflow {workflow.pk} stands {MOST_REPEATS} times in its own chain of causes")
 

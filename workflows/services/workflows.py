@@ -53,7 +53,9 @@ def update_workflow(workflow: Workflow, *, body: dict[str, Any], actor: str) -> 
     """Change the fields that `body` holds (null leaves a field as it is) and publish a new version if needed."""
     with transaction.atomic():
         # The lock orders concurrent saves, so that version numbers and definitions belong together.
-        locked = Workflow.objects.select_for_update(of=("self",)).select_related("published_version").get(pk=workflow.pk)
+        locked = (
+            Workflow.objects.select_for_update(of=("self",)).select_related("published_version").get(pk=workflow.pk)
+        )
         if locked.status == WorkflowStatus.DELETED:
             raise WorkflowNotFound
         before = _audited(locked)
@@ -85,9 +87,7 @@ def delete_workflow(workflow: Workflow, *, actor: str) -> None:
         )
         if not changed:
             raise WorkflowNotFound
-        live = list(
-            Execution.objects.filter(workflow=workflow, status__in=LIVE_STATUSES).values_list("pk", flat=True)
-        )
+        live = list(Execution.objects.filter(workflow=workflow, status__in=LIVE_STATUSES).values_list("pk", flat=True))
         Execution.objects.filter(pk__in=live).update(stop_requested=StopReason.CANCEL, updated_at=clock.now())
         accounts.record_audit(
             actor=actor, owner=workflow.owner, action="workflow.deleted", target=workflow, before=_audited(workflow)

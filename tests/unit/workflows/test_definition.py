@@ -142,7 +142,13 @@ def test_a_bad_cron_expression_is_refused_with_the_contracts_words() -> None:
             [("/steps/0/config/condition", "bad_condition", "error")],
         ),
         (
-            [{"name": "a", "type": "conditional", "config": {"condition": "true", "true_action": {"skip_to_step": "z"}}}],
+            [
+                {
+                    "name": "a",
+                    "type": "conditional",
+                    "config": {"condition": "true", "true_action": {"skip_to_step": "z"}},
+                }
+            ],
             [("/steps/0/config/true_action/skip_to_step", "unknown_step", "error")],
         ),
         ([{"name": "a", "type": "log", "effect": "twice"}], [("/steps/0/effect", "effect_invalid", "error")]),

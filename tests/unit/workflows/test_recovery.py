@@ -138,9 +138,7 @@ def test_a_worker_that_outlived_its_lease_changes_nothing() -> None:
 
     for write in (
         lambda: checkpoint.finish(zombie, [], status="completed", started_at=execution.created_at),
-        lambda: checkpoint.save(
-            zombie, [], Next(3), started_at=execution.created_at, deadline_at=execution.created_at
-        ),
+        lambda: checkpoint.save(zombie, [], Next(3), started_at=execution.created_at, deadline_at=execution.created_at),
     ):
         with pytest.raises(LeaseLost):
             write()

@@ -292,7 +292,9 @@ def test_statements_do_not_grow_with_the_number_of_pure_steps(django_assert_num_
 
     for workflow in (few, many):
         factories.start(workflow)
-        with CaptureQueriesContext(connection, ) as captured:
+        with CaptureQueriesContext(
+            connection,
+        ) as captured:
             drain(Lane.FLOW)
         counts.append(len(captured))
 

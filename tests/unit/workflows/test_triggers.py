@@ -50,7 +50,9 @@ def process(file: File, number: int = 1) -> None:
 
 def test_a_processed_file_starts_each_matching_workflow_of_its_owner_once() -> None:
     owner = factories.make_owner()
-    matching = factories.make_workflow([], owner=owner, trigger_on_file_upload=True, trigger_file_extensions=".PDF, csv")
+    matching = factories.make_workflow(
+        [], owner=owner, trigger_on_file_upload=True, trigger_file_extensions=".PDF, csv"
+    )
     other = factories.make_workflow([], owner=owner, trigger_on_file_upload=True, trigger_file_extensions="pdfx")
     factories.make_workflow([], owner=factories.make_owner("Eve"), trigger_on_file_upload=True)
     file = make_file(owner)
@@ -97,7 +99,9 @@ def test_a_disabled_workflow_says_why_it_did_not_fire() -> None:
 
 
 def test_a_start_inserts_one_execution_and_one_root_branch() -> None:
-    workflow = factories.make_workflow([{"name": "call", "type": "http_request", "config": {"url": "http://x.example"}}])
+    workflow = factories.make_workflow(
+        [{"name": "call", "type": "http_request", "config": {"url": "http://x.example"}}]
+    )
 
     execution = factories.start(workflow, {"a": 1})
 

@@ -17,13 +17,16 @@ from pydantic import BaseModel, ConfigDict
 from core.expressions import Scope
 from workflows.choices import Effect, Lane
 
-ConfigT = TypeVar("ConfigT", bound="StepConfig")
-
 
 class StepConfig(BaseModel):
     """Base of config models; unknown keys are ignored, as the contract wants."""
 
     model_config = ConfigDict(extra="ignore", populate_by_name=True)
+
+
+ConfigT = TypeVar("ConfigT", bound=StepConfig)
+# A name of its own, since `type` is the name of a step type inside `Step`.
+ConfigModel = type[StepConfig]
 
 
 class StepError(Exception):
@@ -115,7 +118,7 @@ class Step(ABC, Generic[ConfigT]):
     aliases: ClassVar[tuple[str, ...]] = ()
     version: ClassVar[int] = 1
     title: ClassVar[str] = ""
-    config_model: ClassVar[type[StepConfig]]
+    config_model: ClassVar[ConfigModel]
     output_keys: ClassVar[tuple[str, ...]] = ()
     # What repeating the step does outside; the author of a workflow may choose another with `effect`.
     effect: ClassVar[Effect] = Effect.IDEMPOTENT

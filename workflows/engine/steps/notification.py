@@ -15,9 +15,7 @@ FIRST_SUCCESS, FIRST_REDIRECT = 200, 300
 
 
 class NotificationConfig(StepConfig):
-    kind: Literal["webhook", "log"] = Field(
-        default="log", validation_alias=AliasChoices("type", "notification_type")
-    )
+    kind: Literal["webhook", "log"] = Field(default="log", validation_alias=AliasChoices("type", "notification_type"))
     webhook_url: str = ""
     message: Any = None
     payload: dict[str, Any] | None = None
