@@ -109,7 +109,9 @@ class UserAdmin(ServiceModelAdmin):
         if request.method == "POST" and form.is_valid() and self._set_password(request, user, form):
             self.message_user(request, f"{user} has a new password.", messages.SUCCESS)
             return HttpResponseRedirect(self.url_of("change", user))
-        context = self.page_context(request, user, form=form, title=f"New password for {user}", submit="Set password")
+        context = self.page_context(
+            request, user, form=form, title=f"New password for {user}", submit_text="Set password"
+        )
         return TemplateResponse(request, "admin/core/form_page.html", context)
 
     def _set_password(self, request: HttpRequest, user: User, form: forms.Form) -> bool:
@@ -230,6 +232,11 @@ class ApiKeyAdmin(ServiceModelAdmin):
         key, plaintext = services.create_api_key(actor=actor_of(request), **form.cleaned_data)
         request.new_key = plaintext  # type: ignore[attr-defined]
         return key
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
+        # After a key was made, its own page follows, always.
+        context |= {"show_save_and_continue": False, "show_save_and_add_another": False}
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
         """Show the key in the answer itself: a message or a session would keep a copy of it."""

@@ -114,7 +114,7 @@ DATABASE_URL = env.text("DATABASE_URL", default="postgresql://postgres@127.0.0.1
 DATABASE_PREPARE_THRESHOLD = env.integer("DATABASE_PREPARE_THRESHOLD", default=3, minimum=0)
 DATABASES = {
     "default": env.database(
-        DATABASE_URL, {"prepare_threshold": DATABASE_PREPARE_THRESHOLD} if DATABASE_PREPARE_THRESHOLD else {}
+        DATABASE_URL, {"connect_timeout": 5, "prepare_threshold": DATABASE_PREPARE_THRESHOLD or None}
     )
     | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True, "ATOMIC_REQUESTS": False}
 }

@@ -68,7 +68,7 @@ class FileAdmin(ServiceModelAdmin):
     list_select_related = ("owner",)
     text_search_fields = ("original_filename",)
     search_help_text = "Id, UUID or a part of the name"
-    fields = ()
+    shows_only_panels = True
     deletion_note = "The file's bytes and text are gone for good; executions that used it keep their results."
     panels = (
         Panel("admin/files/file/error.html", _error),

@@ -19,6 +19,7 @@ from config.launcher.state import DataFolder
 from config.launcher.supervisor import Child, Supervisor
 
 LIVE_SECONDS = 90.0
+START_FIRST = 2
 STOP_SECONDS = 120.0
 ADMIN_EMAIL = "admin@example.com"
 # Kept beside the database it speaks of, so that both go together.
@@ -53,10 +54,13 @@ def _serve(
     environ = plan.environment(data, urls)
     show_password = _prepare(supervisor, data, environ, own_database=wanted.postgres)
     children = plan.children(addresses, data, environ)
-    for child in children:
+    # Every start is mostly imports. The web and the first lane get the processors to themselves.
+    for child in children[:START_FIRST]:
         supervisor.start(child)
     if not supervisor.wait_until(lambda: _is_live(addresses), seconds=LIVE_SECONDS):
         raise LaunchError(f"The web process does not answer {addresses.url}/live; see {data.logs / 'run.log'}")
+    for child in children[START_FIRST:]:
+        supervisor.start(child)
     _welcome(console, addresses, data, show_password=show_password)
     if wanted.postgres:
         data.remember(PREPARED, {"shape": plan.database_shape()})

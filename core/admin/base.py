@@ -23,10 +23,12 @@ from core.errors import DomainError
 
 if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
+    from django.contrib.admin.views.main import ChangeList as UnfoldChangeList
 
     UnfoldModelAdmin = ModelAdmin[Any]
 else:
     from unfold.admin import ModelAdmin as UnfoldModelAdmin
+    from unfold.views import ChangeList as UnfoldChangeList
 
 LARGEST_ID = 2**63 - 1
 
@@ -49,6 +51,15 @@ class Button:
     variant: str = "default"
     confirm: str = ""
     is_link: bool = False
+
+
+class List(UnfoldChangeList):
+    """A list that offers "Show all" only where a filter or a search hides something."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        if not self.query and not self.has_active_filters:
+            self.full_result_count = self.result_count
 
 
 class ServiceModelAdmin(UnfoldModelAdmin):
@@ -74,6 +85,8 @@ class ServiceModelAdmin(UnfoldModelAdmin):
     search_fields = ("pk",)
     buttons: ClassVar[tuple[Button, ...]] = ()
     panels: ClassVar[tuple[Panel, ...]] = ()
+    # True for a page of panels alone; otherwise Django shows every column.
+    shows_only_panels = False
     deletion_note = "This cannot be undone."
     # The lookup that leads to the user a row belongs to; only superusers see every owner's rows.
     user_lookup = "owner__user"
@@ -171,6 +184,9 @@ class ServiceModelAdmin(UnfoldModelAdmin):
         """Join what the detail page shows."""
         return queryset
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[List]:
+        return List
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         queryset = super().get_queryset(request)
         if self.user_lookup and not request.user.is_superuser:
@@ -214,6 +230,9 @@ class ServiceModelAdmin(UnfoldModelAdmin):
     def shown_buttons(self, request: HttpRequest, instance: Any) -> list[Button]:
         """Return the buttons that make sense for the row now."""
         return list(self.buttons)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        return [] if self.shows_only_panels else super().get_fieldsets(request, obj)
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         instance: Model | None = kwargs.get("obj")

@@ -40,7 +40,10 @@ def label(status: str, text: str = "") -> str:
 
 def moment_text(moment: datetime | None) -> str:
     """Return a moment to the second, in UTC."""
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}" if moment else NOTHING
+    if moment is None:
+        return NOTHING
+    in_utc = moment.astimezone(UTC)
+    return format_html('<time datetime="{}">{}</time>', in_utc.isoformat(), f"{in_utc:%Y-%m-%d %H:%M:%S}")
 
 
 def duration_text(milliseconds: int | None) -> str:

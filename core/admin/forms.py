@@ -1,7 +1,7 @@
 """Forms whose data goes to services, and JSON in a text area."""
 
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
@@ -53,7 +53,7 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
     `problem_fields` names the field for the first part of a problem's place that is no field itself.
     """
 
-    problem_fields: dict[str, str] = {}
+    problem_fields: ClassVar[dict[str, str]] = {}
     # Set by the admin on the second showing of a form that a service refused.
     refusal: DomainError | None = None
 

@@ -79,9 +79,6 @@ def _attribute(item: Any, attribute: str | int | None) -> Any:
     return None if found is MISSING else found
 
 
-# --- Any value -------------------------------------------------------------------------------
-
-
 def default(value: Any, other: Any = "", boolean: bool = False) -> Any:
     if isinstance(value, Undefined) or value is None or (boolean and not value):
         return other
@@ -123,9 +120,6 @@ def floating(value: Any, default: float = 0.0) -> float:
 @_filter("length", "count")
 def length(value: Any) -> int:
     return len(value)
-
-
-# --- Text ------------------------------------------------------------------------------------
 
 
 @_filter("upper")

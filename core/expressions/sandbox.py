@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from functools import lru_cache
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from jinja2 import TemplateError, TemplateSyntaxError, Undefined, UndefinedError, nodes
 from jinja2.environment import TemplateExpression
@@ -26,7 +26,7 @@ from core.expressions.values import MAX_OUTPUT_CHARS, MISSING, nearest, time_tex
 
 LONGEST_SOURCE = 2000
 _DEEPEST_TREE = 60
-_DEEPEST_BRACKETS = 20
+DEEPEST_BRACKETS = 20
 _LARGEST_INTEGER_BITS = 1024
 _LARGEST_EXPONENT = 1024
 # What an item of a list or object counts towards the bound of a result.
@@ -89,19 +89,19 @@ class Missing(Undefined):
         return hash(None)
 
     def __str__(self) -> str:
-        self.refuse()
+        raise self.refusal()
 
     def __len__(self) -> int:
-        self.refuse()
+        raise self.refusal()
 
     def __iter__(self) -> Iterator[Any]:
-        self.refuse()
+        raise self.refusal()
 
     def __contains__(self, item: object) -> bool:
-        self.refuse()
+        raise self.refusal()
 
-    def refuse(self) -> NoReturn:
-        self._fail_with_undefined_error()
+    def refusal(self) -> Exception:
+        return self._undefined_exception(self._undefined_message)
 
 
 class _Refused(Exception):
@@ -140,7 +140,7 @@ class ExpressionEnvironment(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         for operand in (left, right):
             if isinstance(operand, Missing):
-                operand.refuse()
+                raise operand.refusal()
         if operator == "+" and ((isinstance(left, str) and isinstance(right, str)) or _are_lists(left, right)):
             _check_size(len(left) + len(right))
             return left + right
@@ -217,7 +217,7 @@ def _check_brackets(source: str) -> None:
     depth = 0
     for position, char in enumerate(source):
         depth += (char in "([{") - (char in ")]}")
-        if depth > _DEEPEST_BRACKETS:
+        if depth > DEEPEST_BRACKETS:
             raise ExpressionError("brackets are nested too deep", code="too_large", column=position + 1)
 
 
@@ -368,7 +368,7 @@ def _json(value: Any, left: list[int]) -> Any:
     if value is None or isinstance(value, str | bool | int):
         return value
     if isinstance(value, Missing):
-        value.refuse()
+        raise value.refusal()
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("the result is not a finite number")

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 from core.expressions.errors import ExpressionError, ExpressionProblem
 from core.expressions.paths import Scope, Segments, parse_path
-from core.expressions.sandbox import Code, compile_code
+from core.expressions.sandbox import DEEPEST_BRACKETS, LONGEST_SOURCE, Code, compile_code
 from core.expressions.values import MAX_OUTPUT_CHARS, MISSING, plain, text_of
 
 OPEN, CLOSE = "{{", "}}"
-_LONGEST_CACHED = 16 * 1024
+_LONGEST_CACHED = 8 * 1024
 _MOST_WARNINGS = 100
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
@@ -182,7 +182,9 @@ def end_of_expression(text: str, start: int) -> int:
     """
     open_brackets: list[str] = []
     position = start
-    while position < len(text):
+    # The window keeps a hostile text from being read to its end once for each of its braces.
+    window = min(len(text), start + 2 * LONGEST_SOURCE)
+    while position < window and len(open_brackets) <= DEEPEST_BRACKETS:
         char = text[position]
         if char in "\"'":
             position = _end_of_quotes(text, position)
@@ -204,7 +206,7 @@ def _end_of_quotes(text: str, start: int) -> int:
     return position
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=2048)
 def _parse_cached(text: str) -> Template:
     return _parse(text)
 
@@ -231,7 +233,7 @@ def _placeholder(written: str, column: int) -> Placeholder:
     inside = written[len(OPEN) : -len(CLOSE)]
     source = inside.strip()
     column += len(OPEN) + len(inside) - len(inside.lstrip())
-    if (path := parse_path(source)) is not None:
+    if len(source) <= LONGEST_SOURCE and (path := parse_path(source)) is not None:
         return Placeholder(written, column, path=path)
     try:
         return Placeholder(written, column, code=compile_code(source))

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
@@ -46,7 +47,10 @@ def number_of(value: object) -> int | float | None:
     match = _NUMERIC_TEXT.fullmatch(value.strip())
     if match is None:
         return None
-    return float(match[0]) if match[1] or match[2] else int(match[0])
+    if not match[1] and not match[2]:
+        return int(match[0])
+    number = float(match[0])
+    return number if math.isfinite(number) else None
 
 
 def text_of(value: object) -> str:

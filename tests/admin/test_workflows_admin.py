@@ -248,8 +248,8 @@ def test_a_waiting_execution_says_what_it_waits_for(admin: Client) -> None:
 def test_executions_are_filtered_by_status_and_trigger_and_found_by_id_and_uuid(admin: Client) -> None:
     failed, _ = make_failed(factories.make_workflow(GREET))
     other = factories.start(factories.make_workflow(GREET))
-    found = f'{EXECUTIONS}{failed.pk}/change/'
-    not_found = f'{EXECUTIONS}{other.pk}/change/'
+    found = f"{EXECUTIONS}{failed.pk}/change/"
+    not_found = f"{EXECUTIONS}{other.pk}/change/"
 
     for query in ({"status__exact": "failed"}, {"q": failed.pk}, {"q": str(failed.uuid)}):
         body = admin.get(EXECUTIONS, query).content.decode()

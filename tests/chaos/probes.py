@@ -83,18 +83,18 @@ def _watched(
 ) -> list[Violation]:
     """Upload one document, which starts one execution; then start `starts` more, each after the end of the last."""
     workflow_id = stack.api.create_workflow(scenario.workflow(f"probe {seed}", effects.url))
-    before = len(effects.all())
     promises = Promises()
     # The number makes the bytes, and with them the file, this probe's own.
     document = scenario.documents("p" + "".join(char for char in seed if char.isalnum()), 2)[1]
     file_id = stack.api.upload(document.name, document.content)
     promises.uploaded[file_id] = document.marker
-    _settle(stack, promises, workflow_id, patience, tend)
+    settled = _settle(stack, promises, workflow_id, patience, tend)
     for number in range(starts):
-        answer = stack.api.trigger(workflow_id, {"number": number, "file_id": file_id}, key=f"{seed}-{number}")
-        promises.started[number] = answer.body
-        _settle(stack, promises, workflow_id, patience, tend)
-    violations = runs.judge(stack, promises, workflow_id, effects.all()[before:], died=died)
+        if settled:
+            answer = stack.api.trigger(workflow_id, {"number": number, "file_id": file_id}, key=f"{seed}-{number}")
+            promises.started[number] = answer.body
+            settled = _settle(stack, promises, workflow_id, patience, tend)
+    violations = runs.judge(stack, effects, promises, workflow_id, died=died)
     stack.api.disable(workflow_id)
     return violations
 
@@ -106,5 +106,6 @@ def _settle(stack: Stack, promises: Promises, workflow_id: int, patience: float,
         tend()
         executions = stack.api.executions(workflow_id)
         if not oracle.missing(promises, executions) and not oracle.unfinished(executions):
-            return
+            return True
         time.sleep(LOOK_EVERY_SECONDS)
+    return False

@@ -100,7 +100,7 @@ class ExecutionAdmin(ServiceModelAdmin):
     list_filter = ("status", "trigger_type")
     list_select_related = ("workflow",)
     search_help_text = "Id or UUID"
-    fields = ()
+    shows_only_panels = True
     panels = (
         Panel("admin/workflows/execution/reason.html", _reason),
         Panel("admin/core/facts.html", _facts),

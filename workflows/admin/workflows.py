@@ -1,15 +1,17 @@
 """Admin pages of workflows: definition, triggers, totals, run now."""
 
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import display
-from django.db.models import QuerySet
+from django.db.models import Max, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.html import format_html
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from accounts.models import Owner
 from core.admin import (
@@ -27,7 +29,7 @@ from core.admin import (
 from core.errors import DomainError
 from workflows import selectors, services
 from workflows.choices import TriggerType, WorkflowStatus
-from workflows.models import Execution, Workflow
+from workflows.models import CounterDelta, Execution, Workflow
 
 LATEST_RUNS = 10
 EXAMPLE = {"steps": [{"name": "greet", "type": "log", "config": {"message": "Hello {{trigger.name}}"}}]}
@@ -59,6 +61,7 @@ class WorkflowForm(ServiceForm):
             "max_retries",
             "timeout_seconds",
         )
+        widgets: ClassVar[dict[str, Any]] = {"description": UnfoldAdminTextareaWidget({"rows": 3})}
         labels: ClassVar[dict[str, str]] = {
             "trigger_on_file_upload": "Start for uploaded files",
             "trigger_file_extensions": "Only for these extensions",
@@ -108,7 +111,7 @@ def _runs(request: HttpRequest, workflow: Workflow) -> dict[str, Any]:
             ("Enabled", "yes" if workflow.is_enabled else "no"),
             ("Version", version.number if version else NOTHING),
             *((name.replace("_", " ").capitalize(), count) for name, count in selectors.totals(workflow).items()),
-            ("Last run (UTC)", moment_text(workflow.last_execution_at)),
+            ("Last run (UTC)", moment_text(_last_run(workflow))),
             ("Made by", workflow.created_by or NOTHING),
             ("UUID", workflow.uuid),
         ],
@@ -150,10 +153,10 @@ class WorkflowAdmin(ServiceModelAdmin):
 
     def for_list(self, queryset: QuerySet[Workflow]) -> QuerySet[Workflow]:
         heavy = ("workflow_config", "trigger_config", "description")
-        return selectors.with_totals(queryset.exclude(status=WorkflowStatus.DELETED)).defer(*heavy)
+        return _with_numbers(queryset.exclude(status=WorkflowStatus.DELETED)).defer(*heavy)
 
     def for_detail(self, queryset: QuerySet[Workflow]) -> QuerySet[Workflow]:
-        return selectors.with_totals(queryset).select_related("owner", "published_version")
+        return _with_numbers(queryset).select_related("owner", "published_version")
 
     # --- Lists ---
     @display(description="State", ordering="is_enabled")
@@ -179,7 +182,7 @@ class WorkflowAdmin(ServiceModelAdmin):
 
     @display(description="Last run (UTC)", ordering="last_execution_at")
     def last_run(self, workflow: Workflow) -> str:
-        return moment_text(workflow.last_execution_at) if workflow.last_execution_at else "never"
+        return moment_text(_last_run(workflow)) if _last_run(workflow) else "never"
 
     # --- Forms ---
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
@@ -256,7 +259,9 @@ class WorkflowAdmin(ServiceModelAdmin):
                 return self._run(request, workflow, form.cleaned_data["trigger_data"] or {})
             except DomainError as refusal:
                 form.add_error(None, refusal.detail)
-        context = self.page_context(request, workflow, form=form, title=f"Run {workflow.name} now", submit="Run now")
+        context = self.page_context(
+            request, workflow, form=form, title=f"Run {workflow.name} now", submit_text="Run now"
+        )
         return TemplateResponse(request, "admin/core/form_page.html", context)
 
     def _run(self, request: HttpRequest, workflow: Workflow, data: dict[str, Any]) -> HttpResponse:
@@ -264,6 +269,18 @@ class WorkflowAdmin(ServiceModelAdmin):
         page = reverse("admin:workflows_execution_change", args=(started.execution_id,))
         self.message_user(request, format_html("Execution {} has started.", started.execution_id), messages.SUCCESS)
         return HttpResponseRedirect(page)
+
+
+def _with_numbers(queryset: QuerySet[Workflow]) -> QuerySet[Workflow]:
+    """Add the totals and the last run that were not folded into the row yet."""
+    deltas = CounterDelta.objects.filter(workflow_id=OuterRef("pk")).order_by().values("workflow_id")
+    latest = Subquery(deltas.annotate(latest=Max("last_execution_at")).values("latest"))
+    return selectors.with_totals(queryset).annotate(pending_last_at=latest)
+
+
+def _last_run(workflow: Any) -> datetime | None:
+    found: datetime | None = workflow.pending_last_at or workflow.last_execution_at
+    return found
 
 
 def _is_there(workflow: Workflow | None) -> bool:

@@ -119,8 +119,10 @@ class Slice:
     def _attempt_step(self, node: Node, step: Step[Any], row: Attempt, *, resumed: bool) -> Outcome | None:
         """Render, checkpoint where the effect class asks for it, and run. None if the branch ended instead."""
         config, row.input_data, step_context = self._render(node, step, row)
-        if row.effect != Effect.PURE and not resumed:
-            if not self._store_before_effect(row):
+        if row.effect != Effect.PURE:
+            if resumed:
+                self._begin_effect(row)
+            elif not self._store_before_effect(row):
                 return None
             faults.point("before_effect")
         outcome = self._call(partial(step.resume if resumed else step.run, config, step_context), row)
@@ -180,7 +182,6 @@ class Slice:
 
     def _store_before_effect(self, row: Attempt) -> bool:
         """Commit the attempt's row before its effect. False if a stop was requested meanwhile."""
-        self.hand_back()
         row.made_by = self.claim.claimed_by
         stopped = self._save([*self._take_unsaved(), row], Next(self.cursor, self.attempt, release=False))
         if stopped:
@@ -188,10 +189,15 @@ class Slice:
             self.unsaved[row.path, row.attempt] = row
             self._finish(ExecutionStatus.CANCELLED)
             return False
+        self._begin_effect(row)
+        return True
+
+    def _begin_effect(self, row: Attempt) -> None:
+        """Free the other claims and keep this one alive while the effect lasts."""
+        self.hand_back()
         self.running = row
         overdue_at = (row.deadline_at or self.deadline_at) + timedelta(seconds=OVERDUE_GRACE_SECONDS)
         keeper.hold(self.claim, deadline=overdue_at, on_overdue=partial(self._end_overdue, row))
-        return True
 
     def _wanted(self, node: Node) -> bool:
         if "when" not in node.step:

@@ -1,8 +1,8 @@
 """The transformations of a `data_transform` step (contract 13.3): pure functions over JSON values."""
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from core.expressions import (
@@ -10,6 +10,7 @@ from core.expressions import (
     ExpressionError,
     JsonValue,
     Scope,
+    canonical_operator,
     compare,
     evaluate_condition,
     number_of,
@@ -129,7 +130,7 @@ def filter_items(spec: Spec, data: Data) -> list[Any]:
     if "condition" in spec:
         condition = spec["condition"]
         return [item for index, item in enumerate(items) if _holds(condition, item, index, data)]
-    operator, value = spec.get("operator", "equals"), data.fill(spec.get("value"))
+    operator, value = canonical_operator(spec.get("operator", "equals")), data.fill(spec.get("value"))
     segments = _segments(spec, "field", data)
     return [item for item in items if compare(operator, read(item, segments), value)]
 
@@ -297,8 +298,10 @@ def _numbers(values: list[Any]) -> list[int | float]:
 
 def _sum(values: list[Any]) -> int | float:
     numbers = _numbers(values)
-    # fsum: 0.1 + 0.2 is 0.3 to whoever adds up prices.
-    return sum(numbers) if all(isinstance(number, int) for number in numbers) else math.fsum(numbers)
+    if all(isinstance(number, int) for number in numbers):
+        return sum(numbers)
+    # As decimals: 0.1 + 0.2 is 0.3 to whoever adds up prices.
+    return float(sum(Decimal(str(number)) for number in numbers))
 
 
 def _average(values: list[Any]) -> float | None:

@@ -1,16 +1,20 @@
 """`file_process`: validate, extract or process an uploaded file (contract 13.3)."""
 
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import Field
 
+from core import clock
 from core.errors import DomainError
 from files import services as files
 from files.errors import FileBusy, FileNotFound
 from files.models import File
 from workflows.choices import Effect, Lane
-from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError
+from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError, Wait
 from workflows.engine.steps.registry import register
+
+BUSY_PAUSE_SECONDS = 0.5
 
 
 class FileProcessConfig(StepConfig):
@@ -31,7 +35,7 @@ class FileProcessStep(Step[FileProcessConfig]):
     effect = Effect.IDEMPOTENT
     lane = Lane.FILES
 
-    def run(self, config: FileProcessConfig, context: StepContext) -> Output:
+    def run(self, config: FileProcessConfig, context: StepContext) -> Output | Wait:
         file = self._file(config, context)
         if config.action == "validate":
             return self._validate(file, config)
@@ -53,11 +57,13 @@ class FileProcessStep(Step[FileProcessConfig]):
             raise StepError("file_invalid", "; ".join(verdict["errors"]), retryable=False)
         return Output(_head(file, config) | verdict)
 
-    def _extract(self, file: File, config: FileProcessConfig) -> Output:
+    def _extract(self, file: File, config: FileProcessConfig) -> Output | Wait:
         try:
             done = files.ensure_extracted(file.pk, owner_id=file.owner_id)
-        except FileBusy as error:
-            raise StepError("file_busy", str(error), retryable=True) from error
+        except FileBusy:
+            # Not this step's failure: a dead worker's file is free when its lease ends, longer than retries last.
+            until = clock.now() + timedelta(seconds=BUSY_PAUSE_SECONDS)
+            return Wait(until=until, reason=f"waits for the extraction of file {file.pk} by another worker")
         except DomainError as error:
             raise StepError(error.code.lower(), error.detail, retryable=False) from error
         text = done.content.text

@@ -1,0 +1,115 @@
+"""`python -m bench`: measure, print a table, and write it to the path in BENCH_JSON."""
+
+import argparse
+import os
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import bare_celery, latency, machine, per_step, servers, stack, throughput
+from bench.processes import Peer, environment
+from bench.report import Result, median, table, write_json
+from bench.servers import PEERS, Servers
+from bench.workloads import FIVE_PURE_STEPS
+from config.launcher import plan
+
+PARTS = ("throughput", "steps", "latency")
+
+
+def main() -> None:
+    """Run the parts that were asked for, all by default."""
+    options = _options()
+    began_at = time.monotonic()
+    with servers.running() as found:
+        print(machine.describe(found), flush=True)
+        env = environment(found)
+        subprocess.run(plan.manage("migrate", "--verbosity", "0"), check=True, env=env, cwd=plan.ROOT)
+        with Peer("bench.our_peer", env=env, log=found.folder / "ours.log") as ours:
+            results = _measure(found, ours, options)
+    print(f"\n{table(results)}\n\nMedians of {options.rounds} rounds; {time.monotonic() - began_at:.0f} s")
+    if path := os.environ.get("BENCH_JSON"):
+        write_json(results, Path(path))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default all")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--executions", type=int, default=3000, help="drained per round; over HTTP half of them")
+    options = parser.parse_args()
+    options.parts = options.parts or list(PARTS)
+    if unknown := set(options.parts) - set(PARTS):
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    return options
+
+
+def _measure(found: Servers, ours: Peer, options: argparse.Namespace) -> list[Result]:
+    results: list[Result] = []
+    workflow_id = ours.ask(action="create", name="Five pure steps", steps=FIVE_PURE_STEPS)
+    if "steps" in options.parts:
+        _say("ms per step next to DBOS")
+        results += _per_step(found, ours, options.rounds)
+    celery: list[float] = []
+    if "throughput" in options.parts:
+        _say("drained next to bare Celery")
+        drained = []
+        for _ in range(options.rounds):
+            celery.append(bare_celery.tasks_per_second(found, options.executions))
+            drained.append(throughput.drained_per_second(found, ours, workflow_id, options.executions))
+        results.append(_rate("5-step pure execution, drained by 2 processes", drained, celery, aim=0.35))
+    if {"throughput", "latency"} & set(options.parts):
+        results += _over_http(found, workflow_id, celery, options)
+    return results
+
+
+def _per_step(found: Servers, ours: Peer, rounds: int) -> list[Result]:
+    env = dict(os.environ) | {"DBOS_DATABASE_URL": found.database_url(PEERS)}
+    with Peer("bench.dbos_peer", env=env, log=found.folder / "dbos.log") as dbos:
+        times = per_step.measure(ours, dbos, rounds=max(rounds, 5), workflows=8)
+    aims = {"pure": 0.2, "idempotent": 1.0, "once": 1.2}
+    return [
+        Result(f"{effect} step of 40, next to a DBOS step", "ms", median(times.ours[effect]), median(times.dbos), aim)
+        for effect, aim in aims.items()
+    ]
+
+
+def _over_http(found: Servers, workflow_id: int, celery: list[float], options: argparse.Namespace) -> list[Result]:
+    results: list[Result] = []
+    with stack.running(found) as port:
+        if celery:
+            _say("over HTTP by 16 clients")
+            executions = options.executions // 2
+            throughput.over_http_per_second(found, port, workflow_id, executions // 5)
+            rates = [throughput.over_http_per_second(found, port, workflow_id, executions) for _ in range(options.rounds)]
+            results.append(_rate("5-step pure execution, over HTTP by 16 clients", rates, celery, aim=0.15))
+        if "latency" in options.parts:
+            _say("trigger to done, and what an execution costs")
+            results += _latency(found, port, workflow_id)
+    return results
+
+
+def _latency(found: Servers, port: int, workflow_id: int) -> list[Result]:
+    throughput.forget_executions(found)
+    p50, p99 = latency.trigger_to_done_ms(port, workflow_id, executions=400)
+    cost = latency.cost_per_execution(found, port, workflow_id, executions=200)
+    return [
+        Result("trigger to done, p50", "ms", p50, aim=30),
+        Result("trigger to done, p99", "ms", p99),
+        Result("Celery messages per execution", "messages", cost.messages),
+        Result("SQL statements per execution", "statements", cost.statements),
+        Result("transactions per execution", "transactions", cost.transactions),
+        Result("rows written per execution", "rows", cost.rows),
+    ]
+
+
+def _rate(name: str, ours: Sequence[float], reference: Sequence[float], *, aim: float) -> Result:
+    return Result(name, "1/s", median(ours), median(reference), aim, more_is_better=True)
+
+
+def _say(what: str) -> None:
+    print(f"... {what}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The step `file_process` beside other workers that extract the same file."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import clock
+from files import services as files
+from files import transitions
+from files.models import File
+from tests import factories
+from workflows.choices import Lane
+from workflows.engine.drain import drain
+from workflows.engine.lease import keeper
+from workflows.models import Branch
+
+pytestmark = pytest.mark.django_db
+EXTRACT = {"name": "read", "type": "file_process", "config": {"action": "extract"}}
+
+
+@pytest.fixture(autouse=True)
+def storage_folder(tmp_path: Path, settings: Any) -> None:
+    local = settings.STORAGES["default"] | {"OPTIONS": {"location": str(tmp_path)}}
+    settings.STORAGES = settings.STORAGES | {"default": local}
+
+
+def test_a_file_in_another_workers_hands_is_waited_for_and_costs_no_attempt() -> None:
+    workflow = factories.make_workflow([EXTRACT], max_retries=0)
+    file = files.upload_file(workflow.owner, actor="test", stream=io.BytesIO(b"two words"), filename="a.txt")
+    held = transitions.claim_next("another worker", file_id=file.pk)
+    execution = factories.start(workflow, {"file_id": file.pk})
+
+    drain(Lane.FILES)
+
+    branch = Branch.objects.get(execution=execution)
+    assert held is not None
+    assert factories.statuses(execution) == [("read", 1, "waiting")]
+    assert (branch.waiting_on, branch.claimed_by) == ("timer", "")
+    assert branch.waiting_reason == f"waits for the extraction of file {file.pk} by another worker"
+
+    File.objects.filter(pk=file.pk).update(lease_until="2020-01-01T00:00:00Z")
+    with clock.moved_by(seconds=1):
+        drain(Lane.FILES)
+
+    execution.refresh_from_db()
+    assert (execution.status, execution.retry_count) == ("completed", 0)
+    assert factories.outputs(execution)["read"]["content"] == "two words"
+
+
+def test_a_resumed_step_renews_its_lease_while_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = factories.make_workflow([EXTRACT])
+    file = files.upload_file(workflow.owner, actor="test", stream=io.BytesIO(b"two words"), filename="a.txt")
+    transitions.claim_next("another worker", file_id=file.pk)
+    execution = factories.start(workflow, {"file_id": file.pk})
+    drain(Lane.FILES)
+    File.objects.filter(pk=file.pk).update(lease_until="2020-01-01T00:00:00Z")
+    held: list[int] = []
+    monkeypatch.setattr(keeper, "hold", lambda claim, **_: held.append(claim.execution_id))
+
+    with clock.moved_by(seconds=1):
+        drain(Lane.FILES)
+
+    assert held == [execution.pk]
