@@ -6,7 +6,7 @@ import time
 import psycopg
 
 from bench.bare_celery import PROCESSES
-from bench.processes import Peer, environment, last_words, started
+from bench.processes import Peer, environment, started
 from bench.servers import Servers
 from bench.stack import Client
 from bench.workloads import TRIGGER_DATA

@@ -13,7 +13,7 @@ from accounts.principal import Principal
 from core import clock
 from workflows.choices import LIVE_STATUSES, ExecutionStatus, WorkflowStatus
 from workflows.errors import ExecutionNotFound, StepNotFound, WorkflowNotFound
-from workflows.models import Branch, CounterDelta, Execution, StepAttempt, Workflow
+from workflows.models import Branch, CounterDelta, Execution, StepAttempt, Workflow, WorkflowVersion
 
 ModelT = TypeVar("ModelT", bound=Model)
 
@@ -56,6 +56,14 @@ def get_workflow(principal: Principal, key: str) -> Workflow:
     if workflow is None:
         raise WorkflowNotFound
     return workflow
+
+
+def get_draft(workflow: Workflow) -> WorkflowVersion:
+    """Return the draft of a workflow, which is the published version while nothing newer was kept."""
+    draft = workflow.draft_version or workflow.published_version
+    if draft is None:
+        raise WorkflowNotFound
+    return draft
 
 
 def find_executable(principal: Principal, key: str) -> Workflow:

@@ -86,7 +86,9 @@ def test_dialect_b_is_created_with_201_and_finds_its_own_fields(api: Api) -> Non
     assert found["steps"] == [{"id": "one", "name": "one", "type": "log", "config": {"message": 1}}]
 
 
-@pytest.mark.parametrize("path", ["/workflows/{id}/execute", "/api/v1/workflows/{id}/trigger/", "/workflows/{uuid}/execute"])
+@pytest.mark.parametrize(
+    "path", ["/workflows/{id}/execute", "/api/v1/workflows/{id}/trigger/", "/workflows/{uuid}/execute"]
+)
 def test_execute_answers_at_once_and_the_execution_can_be_read(api: Api, path: str) -> None:
     workflow = api("POST", "/workflows", BODY).json()
 
@@ -307,3 +309,29 @@ def test_status_and_summary_count(api: Api) -> None:
     assert (status["execution_count"], status["success_count"], status["failure_count"]) == (1, 1, 0)
     assert (summary["total_workflows"], summary["total_executions"], summary["recent_executions_24h"]) == (1, 1, 1)
     assert summary["execution_status_breakdown"]["completed"] == 1
+
+
+def test_step_types_are_served_with_their_schemas(api: Api) -> None:
+    types = {item["type"]: item for item in api("GET", "/api/v1/workflows/step-types").json()}
+
+    assert set(types) >= {"log", "delay", "conditional", "data_transform", "http_request", "file_process"}
+    assert types["http_request"]["lane"] == "io"
+    assert types["http_request"]["effect"] == "idempotent"
+    assert "url" in types["http_request"]["config_schema"]["properties"]
+
+
+def test_a_draft_is_kept_run_and_published_over_the_api(api: Api) -> None:
+    workflow = api("POST", "/workflows", BODY).json()
+    draft = {"workflow_config": {"steps": [{"name": "new", "type": "log", "config": {"message": "d"}}]}}
+    base = f"/api/v1/workflows/{workflow['id']}/draft"
+
+    kept = api("PUT", base, draft).json()
+    tested = api("POST", f"{base}/run").json()
+    drain_all()
+
+    assert (kept["number"], kept["definition"]["steps"][0]["name"]) == (2, "new")
+    assert api("GET", f"/workflows/{workflow['id']}").json()["workflow_config"] == {"steps": STEPS}
+    execution = api("GET", f"/api/v1/workflows/executions/{tested['execution_id']}").json()
+    assert list(execution["result_data"]) == ["new"]
+    published = api("POST", f"{base}/publish").json()
+    assert published["workflow_config"] == draft["workflow_config"]

@@ -17,7 +17,7 @@ class UnansweredError(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """A 200 answer, and how long the attempt that got it took."""
+    """A 200 answer, and how long it took to get, asking again included."""
 
     body: Any
     seconds: float
@@ -75,10 +75,8 @@ class Api:
             return False
 
     def _ask(self, send: Callable[[], httpx.Response]) -> Answer:
-        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        asked_at = time.monotonic()
         while True:
-            asked_at = time.monotonic()
-            problem = ""
             try:
                 response = send()
                 if response.is_success:
@@ -88,6 +86,6 @@ class Api:
                     raise UnansweredError(f"{response.request.method} {response.request.url}: {problem}")
             except httpx.TransportError as error:
                 problem = repr(error)
-            if time.monotonic() > give_up_at:
+            if time.monotonic() > asked_at + PATIENCE_SECONDS:
                 raise UnansweredError(problem)
             time.sleep(0.05)

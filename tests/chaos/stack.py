@@ -116,7 +116,7 @@ class Stack:
     def kill_tree(self) -> bool:
         """SIGKILL every worker with all its children at one blow. May be called from any thread."""
         group = self.tree_group
-        # A worker that was forked and has not yet joined its group would take us with it.
+        # Whatever happens, not our own.
         if group is None or group == os.getpgrp():
             return False
         processes.kill_group(group)

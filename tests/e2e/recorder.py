@@ -54,7 +54,7 @@ class Recorder:
 
     @property
     def address(self) -> str:
-        return "127.0.0.1:{}".format(self._server.server_address[1])
+        return f"127.0.0.1:{self._server.server_address[1]}"
 
     @property
     def url(self) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.db import connections
 from playwright.sync_api import Page, sync_playwright
 from pytest_django.live_server_helper import LiveServer
 
@@ -43,6 +44,8 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
         page.set_default_timeout(10_000)
         yield page
         browser.close()
+        # While Playwright's loop runs, asgiref keeps connections apart from the thread's own, which Django closes.
+        connections.close_all()
 
 
 @pytest.fixture

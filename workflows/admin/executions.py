@@ -99,6 +99,8 @@ class ExecutionAdmin(ServiceModelAdmin):
     list_display_links = ("id", "workflow_name")
     list_filter = ("status", "trigger_type")
     list_select_related = ("workflow",)
+    # Any other order would sort the whole table.
+    sortable_by = ("id", "started")
     search_help_text = "Id or UUID"
     shows_only_panels = True
     panels = (
@@ -127,11 +129,11 @@ class ExecutionAdmin(ServiceModelAdmin):
     def for_detail(self, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         return queryset.select_related("workflow", "version", "owner")
 
-    @display(description="Workflow", ordering="workflow")
+    @display(description="Workflow")
     def workflow_name(self, execution: Execution) -> str:
         return execution.workflow.name
 
-    @display(description="Status", ordering="status")
+    @display(description="Status")
     def state(self, execution: Execution) -> str:
         return label(execution.status)
 

@@ -10,9 +10,11 @@ import orjson
 
 from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus, WaitingOn
 from workflows.engine.definition import canonical_step
-from workflows.models import Branch, Execution, StepAttempt, Workflow
+from workflows.engine.steps.base import Step
+from workflows.models import Branch, Execution, StepAttempt, Workflow, WorkflowVersion
 from workflows.schedule import next_slots
 from workflows.selectors import last_execution_at, totals
+from workflows.services import Started
 
 # How much of an execution's outputs a list carries (ENGINE 8).
 MOST_RESULT_BYTES_IN_LISTS = 64 * 1024
@@ -134,6 +136,46 @@ def shown_status(attempt: StepAttempt, branches: Iterable[Branch]) -> str:
         for branch in branches
     )
     return "retrying" if retrying and attempt.status == StepStatus.FAILED else attempt.status
+
+
+def started_json(started: Started, workflow_id: int) -> dict[str, Any]:
+    """Return ExecuteOut. A saga is the execution itself, so they share their id."""
+    return {
+        "message": "Workflow execution started",
+        "execution_id": started.execution_id,
+        "workflow_id": workflow_id,
+        "status": "pending",
+        "execution_uuid": started.execution_uuid,
+        "saga_id": str(started.execution_uuid),
+        "task_id": str(started.execution_uuid),
+    }
+
+
+def version_json(version: WorkflowVersion) -> dict[str, Any]:
+    """Return a version of a workflow: its number, the document as received, and the canonical form."""
+    return {
+        "workflow_id": version.workflow_id,
+        "number": version.number,
+        "source": version.source,
+        "definition": version.definition,
+        "sha256": version.sha256,
+        "created_by": version.created_by,
+        "created_at": version.created_at,
+    }
+
+
+def step_type_json(kind: Step[Any]) -> dict[str, Any]:
+    """Return a step type as editors and documentation use it."""
+    return {
+        "type": kind.type,
+        "aliases": list(kind.aliases),
+        "title": kind.title or kind.type,
+        "version": kind.version,
+        "effect": kind.effect,
+        "lane": kind.lane,
+        "output_keys": list(kind.output_keys),
+        "config_schema": kind.config_model.model_json_schema(),
+    }
 
 
 def _result(attempts: list[StepAttempt], *, whole: bool) -> tuple[dict[str, Any], bool]:

@@ -109,6 +109,27 @@ class StepSerializer(serializers.Serializer[None]):
     warnings = serializers.ListField(child=serializers.CharField())
 
 
+class StepTypeSerializer(serializers.Serializer[None]):
+    type = serializers.CharField()
+    aliases = serializers.ListField(child=serializers.CharField())
+    title = serializers.CharField()
+    version = serializers.IntegerField()
+    effect = serializers.CharField()
+    lane = serializers.CharField(allow_null=True)
+    output_keys = serializers.ListField(child=serializers.CharField())
+    config_schema = serializers.DictField()
+
+
+class VersionSerializer(serializers.Serializer[None]):
+    workflow_id = serializers.IntegerField()
+    number = serializers.IntegerField()
+    source = serializers.CharField()
+    definition = serializers.DictField()
+    sha256 = serializers.CharField()
+    created_by = serializers.CharField()
+    created_at = serializers.DateTimeField()
+
+
 class WorkflowDeletedSerializer(serializers.Serializer[None]):
     message = serializers.CharField()
     workflow_id = serializers.IntegerField()

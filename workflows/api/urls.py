@@ -9,6 +9,7 @@ urlpatterns = [
     # Literal sub-paths win over {id}.
     path("workflows/stats/summary", views.WorkflowSummaryView.as_view()),
     path("workflows/validate-cron", views.ValidateCronView.as_view()),
+    path("workflows/step-types", views.StepTypesView.as_view()),
     path("workflows/executions", views.ExecutionListAlias.as_view()),
     path("workflows/executions/<str:key>", views.ExecutionView.as_view()),
     path("workflows/executions/<str:key>/steps", views.ExecutionStepsView.as_view()),
@@ -17,6 +18,9 @@ urlpatterns = [
     path("workflows/<str:key>", views.WorkflowView.as_view()),
     path("workflows/<str:key>/execute", views.ExecuteView.as_view()),
     path("workflows/<str:key>/trigger", views.ExecuteView.as_view()),
+    path("workflows/<str:key>/draft", views.DraftView.as_view()),
+    path("workflows/<str:key>/draft/publish", views.PublishDraftView.as_view()),
+    path("workflows/<str:key>/draft/run", views.RunDraftView.as_view()),
     path("workflows/<str:key>/executions", views.WorkflowExecutionsView.as_view()),
     path("workflows/<str:key>/status", views.WorkflowStatusView.as_view()),
     path("executions", views.ExecutionListView.as_view()),

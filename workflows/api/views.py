@@ -16,6 +16,7 @@ from workflows.api import representations, serializers
 from workflows.choices import Dialect, Priority, TriggerType
 from workflows.engine.definition import WorkflowIn, check_cron, dialect_of
 from workflows.engine.program import of_version
+from workflows.engine.steps import registry
 from workflows.models import Execution
 from workflows.schedule import next_slots
 
@@ -86,17 +87,55 @@ class ExecuteView(APIView):
     def post(self, request: Request, key: str) -> Response:
         workflow = selectors.find_executable(principal_of(request), key)
         started = services.start_execution(workflow, _start(request, workflow.pk))
+        return Response(representations.started_json(started, workflow.pk))
+
+
+class StepTypesView(APIView):
+    """`/workflows/step-types`: every step type with the JSON Schema of its config."""
+
+    @extend_schema(responses=serializers.StepTypeSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        return Response([representations.step_type_json(kind) for kind in registry.all_types()])
+
+
+class DraftView(APIView):
+    """`/workflows/{id}/draft`: a definition that is kept, validated and numbered, but not published."""
+
+    @extend_schema(responses=serializers.VersionSerializer)
+    def get(self, request: Request, key: str) -> Response:
+        workflow = selectors.get_workflow(principal_of(request), key)
+        return Response(representations.version_json(selectors.get_draft(workflow)))
+
+    @extend_schema(request=WorkflowIn, responses=serializers.VersionSerializer)
+    def put(self, request: Request, key: str) -> Response:
+        caller = principal_of(request)
+        workflow = selectors.get_workflow(caller, key)
         return Response(
-            {
-                "message": "Workflow execution started",
-                "execution_id": started.execution_id,
-                "workflow_id": workflow.pk,
-                "status": "pending",
-                "execution_uuid": started.execution_uuid,
-                "saga_id": str(started.execution_uuid),
-                "task_id": str(started.execution_uuid),
-            }
+            representations.version_json(services.save_draft(workflow, body=_object(request), actor=caller.actor))
         )
+
+
+class PublishDraftView(APIView):
+    """`/workflows/{id}/draft/publish`: let triggers use the draft from now on."""
+
+    @extend_schema(request=None, responses=serializers.WorkflowSerializer)
+    def post(self, request: Request, key: str) -> Response:
+        caller = principal_of(request)
+        services.publish_draft(selectors.get_workflow(caller, key), actor=caller.actor)
+        return Response(representations.workflow_json(selectors.get_workflow(caller, key)))
+
+
+class RunDraftView(APIView):
+    """`/workflows/{id}/draft/run`: a test run of the draft, counted apart."""
+
+    required_scope = "execute"
+    rate_limit_bucket = "execute"
+
+    @extend_schema(request=serializers.ExecuteSerializer, responses={200: serializers.ExecuteOutSerializer})
+    def post(self, request: Request, key: str) -> Response:
+        workflow = selectors.get_workflow(principal_of(request), key)
+        started = services.run_draft(workflow, _start(request, workflow.pk))
+        return Response(representations.started_json(started, workflow.pk))
 
 
 class WorkflowExecutionsView(APIView):

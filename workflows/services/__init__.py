@@ -7,11 +7,19 @@ from workflows.services.executions import (
     cancel_execution,
     drain_lane,
     retry_step,
+    run_draft,
     start_execution,
     sweep_workflows,
 )
 from workflows.services.triggers import evaluate_due_files, request_evaluation
-from workflows.services.workflows import create_workflow, delete_workflow, set_enabled, update_workflow
+from workflows.services.workflows import (
+    create_workflow,
+    delete_workflow,
+    publish_draft,
+    save_draft,
+    set_enabled,
+    update_workflow,
+)
 
 __all__ = [
     "Start",
@@ -22,8 +30,11 @@ __all__ = [
     "drain_lane",
     "evaluate_due_files",
     "fold_counters",
+    "publish_draft",
     "request_evaluation",
     "retry_step",
+    "run_draft",
+    "save_draft",
     "set_enabled",
     "start_execution",
     "sweep_workflows",

@@ -52,7 +52,7 @@ WITH made AS (
     saga_id, correlation_id, tenant_id, idempotency_key, cause_chain, is_test, waited_ms, created_at, updated_at)
   VALUES (%(uuid)s, %(workflow)s, %(version)s, %(owner)s, %(trigger_type)s, %(trigger_data)s::jsonb,
     '{}', 'pending', %(priority)s, '', '', 0, %(files)s::jsonb, '[]',
-    '', %(correlation)s, '', %(key)s, %(causes)s::jsonb, false, 0, %(now)s, %(now)s)
+    '', %(correlation)s, '', %(key)s, %(causes)s::jsonb, %(test)s, 0, %(now)s, %(now)s)
   ON CONFLICT (owner_id, idempotency_key) DO NOTHING
   RETURNING id
 )
@@ -71,13 +71,29 @@ def start_execution(workflow: Workflow, start: Start) -> Started:
     """
     if not workflow.is_executable or workflow.published_version_id is None:
         raise WorkflowNotExecutable(workflow.status, enabled=workflow.is_enabled)
+    return _start(workflow, workflow.published_version_id, start, is_test=False)
+
+
+def run_draft(workflow: Workflow, start: Start) -> Started:
+    """Run the draft as a test: not counted, not started by any trigger."""
+    version_id = workflow.draft_version_id or workflow.published_version_id
+    if version_id is None:
+        raise WorkflowNotExecutable(workflow.status, enabled=workflow.is_enabled)
+    return _start(workflow, version_id, start, is_test=True)
+
+
+def _start(workflow: Workflow, version_id: int, start: Start, *, is_test: bool) -> Started:
     refuse_loops(workflow, start.cause_chain)
-    compiled = program.of_version(workflow.published_version_id)
+    compiled = program.of_version(version_id)
     lane = compiled.lane_at(compiled.start) or Lane.FLOW
     execution_uuid = ids.uuid7()
     with transaction.atomic():
         with hot_cursor() as cursor:
-            cursor.execute(_INSERT, _insert_values(workflow, start, execution_uuid, compiled.start, lane))
+            cursor.execute(
+                _INSERT,
+                _insert_values(workflow, start, execution_uuid, compiled.start, lane)
+                | {"version": version_id, "test": is_test},
+            )
             row = cursor.fetchone()
         if row is None:
             return _existing(workflow.owner_id, start.idempotency_key)
@@ -152,7 +168,6 @@ def _insert_values(workflow: Workflow, start: Start, execution_uuid: UUID, curso
     return {
         "uuid": execution_uuid,
         "workflow": workflow.pk,
-        "version": workflow.published_version_id,
         "owner": workflow.owner_id,
         "trigger_type": start.trigger_type,
         "trigger_data": orjson.dumps(clean_trigger_data(start.trigger_data)).decode(),

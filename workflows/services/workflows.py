@@ -77,6 +77,32 @@ def update_workflow(workflow: Workflow, *, body: dict[str, Any], actor: str) -> 
     return locked
 
 
+def save_draft(workflow: Workflow, *, body: dict[str, Any], actor: str) -> WorkflowVersion:
+    """Keep a definition as a numbered version that triggers do not use yet. Raises DefinitionInvalid."""
+    with transaction.atomic():
+        locked = Workflow.objects.select_for_update(of=("self",)).get(pk=workflow.pk)
+        draft = definition.read(body, current=locked)
+        _apply(locked, draft)
+        version = _add_version(locked, _validated(locked, draft), source=draft.source, actor=actor)
+        Workflow.objects.filter(pk=workflow.pk).update(draft_version=version, updated_at=clock.now())
+        accounts.record_audit(
+            actor=actor,
+            owner=workflow.owner,
+            action="workflow.draft_saved",
+            target=workflow,
+            after={"version": version.number},
+        )
+    return version
+
+
+def publish_draft(workflow: Workflow, *, actor: str) -> Workflow:
+    """Make the draft what triggers use, as if its document had been saved now."""
+    draft = workflow.draft_version
+    if draft is None or draft.pk == workflow.published_version_id:
+        return workflow
+    return update_workflow(workflow, body=json.loads(draft.source), actor=actor)
+
+
 def delete_workflow(workflow: Workflow, *, actor: str) -> None:
     """Delete softly: hidden from reads, running executions cancelled (contract 5). Raises WorkflowNotFound."""
     with transaction.atomic():
@@ -118,8 +144,14 @@ def _validated(workflow: Workflow, draft: definition.Draft) -> dict[str, Any]:
 
 
 def _publish(workflow: Workflow, canonical: dict[str, Any], *, source: str, actor: str) -> None:
+    version = _add_version(workflow, canonical, source=source, actor=actor)
+    workflow.published_version = workflow.draft_version = version
+    workflow.save(update_fields=["published_version", "draft_version"])
+
+
+def _add_version(workflow: Workflow, canonical: dict[str, Any], *, source: str, actor: str) -> WorkflowVersion:
     highest = workflow.versions.aggregate(highest=Max("number"))["highest"] or 0
-    version = WorkflowVersion.objects.create(
+    return WorkflowVersion.objects.create(
         workflow=workflow,
         number=highest + 1,
         dialect=Dialect(workflow.dialect),
@@ -128,8 +160,6 @@ def _publish(workflow: Workflow, canonical: dict[str, Any], *, source: str, acto
         sha256=hashlib.sha256(json.dumps(canonical, sort_keys=True).encode()).hexdigest(),
         created_by=actor,
     )
-    workflow.published_version = workflow.draft_version = version
-    workflow.save(update_fields=["published_version", "draft_version"])
 
 
 def _audited(workflow: Workflow) -> dict[str, Any]:

@@ -194,7 +194,7 @@ def test_check_reports_every_problem_with_its_place() -> None:
         (("list", 1), 14, "unexpected end of the expression", "bad_expression"),
         (("stmt",), 3, "{% %} is not part of expressions", "not_allowed"),
         (("open",), 3, "{{ has no closing }}", "bad_expression"),
-        (("call",), 14, "only listed functions can be called: range, len, min, max", "not_allowed"),
+        (("call",), 21, "only listed functions can be called: range, len, min, max", "not_allowed"),
     ]
 
 

@@ -7,9 +7,13 @@ import pytest
 from core.errors import InvalidInput
 from tests import factories
 from workflows import services
+from workflows.choices import TriggerType
 from workflows.engine import definition, validation
+from workflows.engine.steps import registry
 from workflows.errors import DefinitionInvalid
-from workflows.models import Workflow, WorkflowVersion
+from workflows.models import CounterDelta, Execution, Workflow, WorkflowVersion
+from workflows.nodes.base_node import BaseNode, ExecutionContext
+from workflows.nodes.factory import NodeExecutorFactory
 
 
 def problems(steps: list[Any]) -> list[tuple[str, str, str]]:
@@ -161,3 +165,44 @@ def test_every_problem_has_a_pointer_and_a_code(steps: list[Any], expected: list
 
 def test_ten_thousand_steps_are_refused_with_the_bound() -> None:
     assert problems([{"type": "log"} for _ in range(10_000)]) == [("/steps", "too_many_steps", "error")]
+
+
+@pytest.mark.django_db
+def test_a_draft_changes_nothing_until_it_is_published_and_its_test_run_is_not_counted() -> None:
+    workflow = factories.make_workflow([{"name": "a", "type": "log", "config": {"message": "published"}}])
+    body = {"workflow_config": {"steps": [{"name": "b", "type": "log", "config": {"message": "draft"}}]}}
+
+    services.save_draft(workflow, body=body, actor="t")
+    workflow.refresh_from_db()
+    tested = services.run_draft(workflow, services.Start(trigger_type=TriggerType.MANUAL))
+    ran = factories.run(workflow)
+
+    assert list(factories.outputs(Execution.objects.get(pk=tested.execution_id))) == ["b"]
+    assert list(factories.outputs(ran)) == ["a"]
+    assert CounterDelta.objects.count() == 1
+
+    services.publish_draft(workflow, actor="t")
+    workflow.refresh_from_db()
+    assert list(factories.outputs(factories.run(workflow))) == ["b"]
+    assert workflow.workflow_config == body["workflow_config"]
+
+
+@pytest.mark.django_db
+def test_a_node_class_of_seed_002_runs_as_a_step() -> None:
+    class Shout(BaseNode):
+        def validate_config(self) -> bool:
+            return "text" in self.config
+
+        async def execute(self, context: ExecutionContext) -> Any:
+            return {"shouted": self.config["text"].upper(), "before": context.get_output("a")}
+
+    NodeExecutorFactory.register_node_type("shout", Shout)
+    steps = [
+        {"name": "a", "type": "log", "config": {"message": 1}},
+        {"name": "b", "type": "shout", "config": {"text": "{{trigger.text}}"}},
+    ]
+
+    execution = factories.run(factories.make_workflow(steps), {"text": "hey"})
+
+    registry._types.pop("shout")
+    assert factories.outputs(execution)["b"] == {"shouted": "HEY", "before": {"message": 1, "level": "info"}}

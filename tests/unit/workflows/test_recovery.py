@@ -3,13 +3,14 @@
 import pytest
 from django.db import connection
 
+from core import clock
 from tests import factories
 from workflows.choices import Effect, Lane, StepStatus
 from workflows.engine import checkpoint, lease, sweep
 from workflows.engine.checkpoint import Attempt, LeaseLost, Next
 from workflows.engine.drain import drain
 from workflows.engine.runner import Slice
-from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError
+from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError, Wait
 from workflows.engine.steps.registry import _types, register
 from workflows.models import Branch, Execution, StepAttempt
 
@@ -235,3 +236,33 @@ def test_the_keeper_renews_only_leases_of_its_own_fence() -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT lease_until < clock_timestamp() FROM workflow_branches")
         assert cursor.fetchone() == (True,)
+
+
+class Asking(Recording):
+    """Waits first, as a step behind an open breaker does."""
+
+    type = "broken"
+
+    def run(self, config: StepConfig, context: StepContext) -> Output | Wait:
+        return Wait(until=clock.now(), reason="waits a moment")
+
+    def resume(self, config: StepConfig, context: StepContext) -> Output:
+        return super().run(config, context)
+
+
+def test_a_once_step_that_waited_is_never_repeated_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(Asking)
+    execution = factories.start(factories.make_workflow([{"name": "act", "type": "broken", "effect": "once"}]))
+    drain_once()
+
+    die_at_effect(execution, monkeypatch, "after_effect")
+    factories.drain_all()
+
+    execution.refresh_from_db()
+    assert performed == [("act", 1)]
+    assert (execution.status, execution.error_code) == ("failed", "outcome_unknown")
+
+
+def drain_once() -> None:
+    claim = factories.claim_one()
+    Slice(claim, lane=Lane.FLOW, hand_back=lambda: None).run()

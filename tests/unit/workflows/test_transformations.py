@@ -165,7 +165,7 @@ def test_rename_keeps_order_and_the_source() -> None:
     renamed = result({"type": "rename", "path": "data.items", "mapping": {"name": "title"}})
 
     # then
-    assert [list(item)[0] for item in renamed] == ["title"] * 4
+    assert [next(iter(item)) for item in renamed] == ["title"] * 4
     assert result({"type": "rename", "path": "user", "from": "first", "to": "given"}) == {"given": "Ada"}
     assert before == SOURCE
 

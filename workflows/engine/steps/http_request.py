@@ -1,18 +1,22 @@
 """`http_request`: call an HTTP API through the egress guard (contract 13.3)."""
 
 import base64
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 from pydantic import Field, field_validator
 
-from core import clock, egress
+from core import breaker, clock, egress
 from workflows.choices import Effect, Lane
-from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError
+from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError, Wait
 from workflows.engine.steps.registry import register
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
+# What says that the host is down, not that this request was wrong.
+HOST_IS_DOWN = frozenset({"dns", "refused", "tls", "timeout", "reset"})
 TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
 FIRST_CLIENT_ERROR, FIRST_SERVER_ERROR = 400, 500
 
@@ -46,9 +50,18 @@ class HttpRequestStep(Step[HttpRequestConfig]):
     effect = Effect.IDEMPOTENT
     lane = Lane.IO
 
-    def run(self, config: HttpRequestConfig, context: StepContext) -> Output:
+    def run(self, config: HttpRequestConfig, context: StepContext) -> Output | Wait:
         if not config.url:
             raise StepError("config_invalid", "url is required", retryable=False, effect_happened=False)
+        host = urlsplit(config.url).netloc.rpartition("@")[2].lower()
+        breaker_key = f"{context.owner_id}:{host}"
+        if opening := breaker.find_opening(breaker_key):
+            until = datetime.fromtimestamp(opening.until, UTC)
+            reason = f"waits for {host}, which failed {opening.failures} times in a row; next try {until:%H:%M:%S} UTC"
+            return Wait(until=until, reason=reason)
+        return self._send(config, context, breaker_key)
+
+    def _send(self, config: HttpRequestConfig, context: StepContext, breaker_key: str) -> Output:
         content, headers = request_parts(config, context)
         seconds_left = max((context.deadline - clock.now()).total_seconds(), 0.001)
         try:
@@ -64,7 +77,10 @@ class HttpRequestStep(Step[HttpRequestConfig]):
                 reuse_connection=context.effect != Effect.ONCE,
             )
         except egress.EgressError as error:
+            if error.code in HOST_IS_DOWN:
+                breaker.record_failure(breaker_key)
             raise egress_failure(error) from error
+        breaker.record_success(breaker_key)
         return self._judge(response, config, context)
 
     def _judge(self, response: egress.Response, config: HttpRequestConfig, context: StepContext) -> Output:
