@@ -123,7 +123,7 @@ class StepTypeSerializer(serializers.Serializer[None]):
 class VersionSerializer(serializers.Serializer[None]):
     workflow_id = serializers.IntegerField()
     number = serializers.IntegerField()
-    source = serializers.CharField()
+    source = serializers.CharField()  # type: ignore[assignment]  # the name of the field, not DRF's option
     definition = serializers.DictField()
     sha256 = serializers.CharField()
     created_by = serializers.CharField()

@@ -120,9 +120,8 @@ class Slice:
         """Render, checkpoint where the effect class asks for it, and run. None if the branch ended instead."""
         config, row.input_data, step_context = self._render(node, step, row)
         if row.effect != Effect.PURE:
-            if resumed:
-                self._begin_effect(row)
-            elif not self._store_before_effect(row):
+            # Resumed or not: from here on the effect may happen, and the stored row has to say so.
+            if not self._store_before_effect(row):
                 return None
             faults.point("before_effect")
         outcome = self._call(partial(step.resume if resumed else step.run, config, step_context), row)
@@ -148,9 +147,8 @@ class Slice:
         """Resolve the config's expressions and check it against the step type's model."""
         raw = node.step.get("config") or {}
         scope = context.scope_of(self.claim, self.program, self.history, now=self.began_at)
-        strict = bool(self.program.settings.get("strict_expressions"))
         try:
-            resolved = resolve({k: v for k, v in raw.items() if k not in step.raw_keys}, scope, strict=strict)
+            resolved = resolve({k: v for k, v in raw.items() if k not in step.raw_keys}, scope, strict=self._strict)
             values = resolved.value | {key: raw[key] for key in step.raw_keys if key in raw}
             config = step.config_model.model_validate(values)
         except ExpressionError as error:
@@ -160,6 +158,10 @@ class Slice:
         row.warnings = list(resolved.warnings)
         masked, _ = jsonsafe.clean(masking.mask(values, context.secret_needles()))
         return config, masked, self._step_context(node, row, scope)
+
+    @property
+    def _strict(self) -> bool:
+        return bool(self.program.settings.get("strict_expressions"))
 
     def _step_context(self, node: Node, row: Attempt, scope: Any) -> StepContext:
         claim = self.claim
@@ -176,12 +178,14 @@ class Slice:
             scope=scope,
             trigger=claim.trigger_data or {},
             previous_output=self.history.previous,
+            strict=self._strict,
             correlation_id=claim.correlation_id,
             cancel_requested=lambda: bool(claim.stop_requested),
         )
 
     def _store_before_effect(self, row: Attempt) -> bool:
         """Commit the attempt's row before its effect. False if a stop was requested meanwhile."""
+        self.hand_back()
         row.made_by = self.claim.claimed_by
         stopped = self._save([*self._take_unsaved(), row], Next(self.cursor, self.attempt, release=False))
         if stopped:
@@ -189,22 +193,17 @@ class Slice:
             self.unsaved[row.path, row.attempt] = row
             self._finish(ExecutionStatus.CANCELLED)
             return False
-        self._begin_effect(row)
-        return True
-
-    def _begin_effect(self, row: Attempt) -> None:
-        """Free the other claims and keep this one alive while the effect lasts."""
-        self.hand_back()
         self.running = row
         overdue_at = (row.deadline_at or self.deadline_at) + timedelta(seconds=OVERDUE_GRACE_SECONDS)
         keeper.hold(self.claim, deadline=overdue_at, on_overdue=partial(self._end_overdue, row))
+        return True
 
     def _wanted(self, node: Node) -> bool:
         if "when" not in node.step:
             return True
         scope = context.scope_of(self.claim, self.program, self.history, now=self.began_at)
         try:
-            return evaluate_condition(node.step["when"], scope)
+            return evaluate_condition(node.step["when"], scope, strict=self._strict)
         except ExpressionError as error:
             raise StepError(error.code, str(error), retryable=False, effect_happened=False) from error
 

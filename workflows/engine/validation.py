@@ -145,7 +145,7 @@ def _action_problems(
     step: dict[str, Any], place: str, siblings: list[Any], known: set[str]
 ) -> Iterator[DefinitionProblem]:
     config = step["config"]
-    if isinstance(config.get("condition"), str):
+    if config.get("condition") is not None:
         yield from _condition_problems(config["condition"], f"{place}/config/condition")
         yield from _reference_problems(condition_references(config["condition"]), f"{place}/config/condition", known)
     for key, action in _actions(step).items():
@@ -167,10 +167,9 @@ def _skip_problems(step: dict[str, Any], target: Any, siblings: list[Any], place
 
 
 def _condition_problems(condition: Any, place: str) -> Iterator[DefinitionProblem]:
-    if isinstance(condition, str):
-        for problem in check_condition(condition):
-            message = f"bad condition at column {problem.column}: {problem.message}"
-            yield DefinitionProblem(place, message, "bad_condition")
+    for problem in check_condition(condition):
+        message = f"bad condition at column {problem.column}: {problem.message}"
+        yield DefinitionProblem(place, message, "bad_condition")
 
 
 def _order_problems(steps: list[Any], pointer: str) -> Iterator[DefinitionProblem]:

@@ -100,6 +100,7 @@ class StepContext:
     scope: Scope
     trigger: dict[str, Any]
     previous_output: dict[str, Any] | None
+    strict: bool
     correlation_id: str
     cancel_requested: Callable[[], bool]
     lines: list[dict[str, str]] = field(default_factory=list)

@@ -8,6 +8,7 @@ from workflows.engine.steps.base import Choose, Step, StepConfig, StepContext, S
 from workflows.engine.steps.registry import register
 
 OBJECT_FORM_KEYS = ("left", "field", "left_value")
+OBJECT_KEYS = (*OBJECT_FORM_KEYS, "operator", "right", "right_value", "value")
 
 
 class ConditionalConfig(StepConfig):
@@ -39,7 +40,12 @@ class ConditionalStep(Step[ConditionalConfig]):
 
     def run(self, config: ConditionalConfig, context: StepContext) -> Choose:
         try:
-            met = evaluate_condition(condition_of(config.model_dump(exclude_unset=True)), context.scope)
+            met = evaluate_condition(
+                condition_of(config.model_dump(exclude_unset=True)),
+                context.scope,
+                strict=context.strict,
+                warnings=context.warnings,
+            )
         except ExpressionError as error:
             raise StepError(error.code, str(error), retryable=False) from error
         branch = "true" if met else "false"
@@ -61,11 +67,7 @@ def condition_of(config: dict[str, Any]) -> Any:
     if config.get("condition") is not None:
         return config["condition"]
     if any(key in config for key in OBJECT_FORM_KEYS):
-        return {
-            "left": next(config[key] for key in OBJECT_FORM_KEYS if key in config),
-            "operator": config.get("operator", "equals"),
-            "right": next((config[key] for key in ("right", "right_value", "value") if key in config), None),
-        }
+        return {"operator": "equals"} | {key: config[key] for key in OBJECT_KEYS if key in config}
     raise StepError("config_invalid", "condition is required", retryable=False)
 
 

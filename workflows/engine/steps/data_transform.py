@@ -30,7 +30,15 @@ class DataTransformStep(Step[DataTransformConfig]):
     def run(self, config: DataTransformConfig, context: StepContext) -> Output:
         source = config.source_data if "source_data" in config.model_fields_set else default_source(context)
         try:
-            return Output(transform(source, config.transformations, scope=context.scope))
+            return Output(
+                transform(
+                    source,
+                    config.transformations,
+                    scope=context.scope,
+                    strict=context.strict,
+                    warnings=context.warnings,
+                )
+            )
         except (TransformError, ExpressionError) as error:
             raise StepError(error.code, str(error), retryable=False) from error
 
