@@ -88,6 +88,9 @@ def _wait_until_done(connection: psycopg.Connection[tuple[object, ...]], executi
 
 
 def _check_completed(connection: psycopg.Connection[tuple[object, ...]]) -> None:
-    row = connection.execute("SELECT count(*) FROM workflow_executions WHERE status <> 'completed'").fetchone()
-    if row and row[0]:
-        raise RuntimeError(f"{row[0]} executions did not complete")
+    wrong = connection.execute(
+        "SELECT status, error_code, error_message, count(*) FROM workflow_executions"
+        " WHERE status <> 'completed' GROUP BY 1, 2, 3 ORDER BY 4 DESC"
+    ).fetchone()
+    if wrong:
+        raise RuntimeError(f"{wrong[3]} executions are {wrong[0]}: {wrong[1]} {wrong[2]}")
