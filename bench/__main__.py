@@ -76,6 +76,7 @@ def _per_step(found: Servers, ours: Peer, rounds: int) -> list[Result]:
 
 def _over_http(found: Servers, workflow_id: int, celery: list[float], options: argparse.Namespace) -> list[Result]:
     results: list[Result] = []
+    throughput.forget_executions(found)
     with stack.running(found) as port:
         if celery:
             _say("over HTTP by 16 clients")
@@ -90,7 +91,6 @@ def _over_http(found: Servers, workflow_id: int, celery: list[float], options: a
 
 
 def _latency(found: Servers, port: int, workflow_id: int) -> list[Result]:
-    throughput.forget_executions(found)
     p50, p99 = latency.trigger_to_done_ms(port, workflow_id, executions=400)
     cost = latency.cost_per_execution(found, port, workflow_id, executions=200)
     return [

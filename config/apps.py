@@ -9,6 +9,6 @@ class CompositionRoot(AppConfig):
 
     def ready(self) -> None:
         from config import celery, checks  # noqa: F401  (registers the app and the checks)
-        from core import logs
+        from core import logs, metrics  # noqa: F401  (connects itself to Celery's tasks)
 
         logs.configure()

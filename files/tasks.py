@@ -5,7 +5,7 @@ from celery import shared_task
 from files import enqueue, services
 
 
-@shared_task(name=enqueue.EXTRACT_DUE_FILES, queue=enqueue.QUEUE, ignore_result=True, acks_late=False)
+@shared_task(name=enqueue.EXTRACT_DUE_FILES, ignore_result=True, acks_late=False)
 def extract_due_files() -> None:
     """Drain due files for a few seconds and ring once more if some are left."""
     if services.extract_due_files():

@@ -6,6 +6,8 @@ class WorkflowsConfig(AppConfig):
 
     def ready(self) -> None:
         from core import health
-        from workflows import receivers, selectors  # noqa: F401
+        from core import metrics as shared
+        from workflows import metrics, receivers, selectors  # noqa: F401
 
         health.register_metrics(selectors.health_numbers)
+        shared.register_gauges(metrics.gauges)

@@ -52,6 +52,7 @@ def _serve(
     data.remember("urls", urls)
     data.secret_path("urls.json").chmod(0o600)
     environ = plan.environment(data, urls)
+    _empty_metrics(Path(environ["PROMETHEUS_MULTIPROC_DIR"]))
     show_password = _prepare(supervisor, data, environ, own_database=wanted.postgres)
     children = plan.children(addresses, data, environ)
     # Every start is mostly imports. The web and the first lane get the processors to themselves.
@@ -84,6 +85,16 @@ def _prepare(supervisor: Supervisor, data: DataFolder, environ: Mapping[str, str
         raise LaunchError(f"The database cannot be prepared: {servers.last_words(log)} (all of it: {log})")
     report = json.loads(log.read_text(encoding="utf-8").strip().splitlines()[-1])
     return bool(report["admin_password_valid"])
+
+
+def _empty_metrics(folder: Path) -> None:
+    """Let counters begin at 0: the files of an earlier start belong to processes that are gone."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for file in folder.glob("*.db"):
+            file.unlink()
+    except OSError as error:
+        raise LaunchError(f"PROMETHEUS_MULTIPROC_DIR {folder} cannot be written: {error.strerror}") from error
 
 
 def _is_live(addresses: plan.Addresses) -> bool:

@@ -123,6 +123,7 @@ def environment(data: DataFolder, server_urls: Mapping[str, str]) -> dict[str, s
         "DATA_DIR": str(data.path),
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "PYTHONUNBUFFERED": "1",
+        "PROMETHEUS_MULTIPROC_DIR": env.text("PROMETHEUS_MULTIPROC_DIR", default=str(data.metrics)),
         MARKER: str(data.path),
     }
     result.setdefault("UPLOAD_DIR", env.text("UPLOAD_DIRECTORY", default=str(data.uploads)))

@@ -20,6 +20,7 @@ class DataFolder:
         self.path = path.absolute()
         self.logs = self.path / "logs"
         self.uploads = self.path / "uploads"
+        self.metrics = self.path / "metrics"
         self._lock: IO[str] | None = None
 
     def open(self) -> None:
@@ -28,6 +29,7 @@ class DataFolder:
             # Passable, not readable: PostgreSQL may have to run as another user below it.
             self.path.mkdir(mode=0o711, parents=True, exist_ok=True)
             self.logs.mkdir(mode=0o700, exist_ok=True)
+            self.metrics.mkdir(mode=0o700, exist_ok=True)
             lock = (self.path / "launcher.lock").open("a+", encoding="ascii")
         except OSError as error:
             raise LaunchError(f"DATA_DIR {self.path} cannot be written: {error.strerror}") from error

@@ -1,8 +1,8 @@
 """What `/metrics` says about HTTP (contract section 12), and the page itself.
 
-With one web process the default registry is enough. With several, set PROMETHEUS_MULTIPROC_DIR to an empty
-folder in their environment (the launcher does): each process then writes its counters to a file there, and
-whichever process answers `/metrics` adds all files up.
+Set PROMETHEUS_MULTIPROC_DIR to an empty folder in the environment of web and workers (the launcher does): each
+process then writes its counters to a file there, and whichever web process answers `/metrics` adds all files up.
+Without it the answer holds what the answering process has counted.
 """
 
 import os
@@ -13,7 +13,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
-from core import health
+from core import health, metrics
 
 UNKNOWN_ROUTE = "(unknown)"
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -32,44 +32,46 @@ def observe(*, method: str, route: str | None, status: int, seconds: float) -> N
 
 
 def page() -> bytes:
-    """Return the Prometheus text of all web processes."""
-    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        return generate_latest(_default_registry())
+    """Return the Prometheus text of all processes that share a registry with this one."""
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    registry.register(_HealthCollector())
+    registry.register(_Page())
     return generate_latest(registry)
 
 
-class _HealthCollector(Collector):
-    """Reads the components and the registered numbers at each scrape."""
+class _Page(Collector):
+    """What was counted, its other names, and what is read at each scrape."""
 
     def describe(self) -> Iterable[Metric]:
         """Name nothing: the default, a collection, would ask the database at registration."""
         return []
 
     def collect(self) -> Iterable[Metric]:
-        results = health.check_all()
-        up = GaugeMetricFamily("automation_dependency_up", "1 if the component is healthy.", labels=["name"])
-        for name, result in results.items():
-            up.add_metric([name], float(result.status == health.HEALTHY))
-        yield up
-        yield GaugeMetricFamily(
-            "automation_redis_up", "1 if Redis answers.", value=float(results["redis"].status == health.HEALTHY)
-        )
-        numbers = health.metrics() if results["database"].status == health.HEALTHY else {}
-        for name, value in numbers.items():
-            yield GaugeMetricFamily(f"automation_{name}", "The number of that name in /health.", value=float(value))
-        if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-            # prometheus_client's own process metrics exist in the default registry only.
-            yield from ProcessCollector(registry=None).collect()
+        counted = list(_counted())
+        yield from counted
+        yield from metrics.aliases(counted)
+        yield from _health()
 
 
-_registered: list[Collector] = []
+def _counted() -> Iterable[Metric]:
+    if not os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        return REGISTRY.collect()
+    shared: Iterable[Metric] = MultiProcessCollector(None).collect()  # type: ignore[no-untyped-call]
+    # prometheus_client's own process metrics exist in the default registry only.
+    return [*shared, *ProcessCollector(registry=None).collect()]
 
 
-def _default_registry() -> CollectorRegistry:
-    if not _registered:
-        _registered.append(_HealthCollector())
-        REGISTRY.register(_registered[0])
-    return REGISTRY
+def _health() -> Iterable[Metric]:
+    """Read the components and, if there is a database, the numbers."""
+    results = health.check_all()
+    up = GaugeMetricFamily("automation_dependency_up", "1 if the component is healthy.", labels=["name"])
+    for name, result in results.items():
+        up.add_metric([name], float(result.status == health.HEALTHY))
+    yield up
+    yield GaugeMetricFamily(
+        "automation_redis_up", "1 if Redis answers.", value=float(results["redis"].status == health.HEALTHY)
+    )
+    if results["database"].status != health.HEALTHY:
+        return
+    for name, value in health.metrics().items():
+        yield GaugeMetricFamily(f"automation_{name}", "The number of that name in /health.", value=float(value))
+    yield from metrics.gauges()

@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -11,7 +12,7 @@ from django.conf import settings
 from django.db import transaction
 
 from core import clock, faults, logs
-from files import enqueue, sandbox, signals, stored_bytes, transitions
+from files import enqueue, metrics, sandbox, signals, stored_bytes, transitions
 from files.choices import FileStatus
 from files.errors import FileBusy, FileExtractionFailed, FileNotProcessable
 from files.extractors.base import Extraction, ExtractionFailed, Limits
@@ -112,10 +113,11 @@ def _extract(claim: Claim) -> None:
         except sandbox.Abandoned:
             log.warning("file.lease_lost")
         except ExtractionFailed as failure:
-            _fail(claim, failure)
+            _fail(claim, failure, seconds=time.monotonic() - started)
         else:
-            _finish(claim, extraction)
-            log.info("file.extracted", seconds=round(time.monotonic() - started, 3))
+            seconds = time.monotonic() - started
+            _finish(claim, extraction, seconds=seconds)
+            log.info("file.extracted", seconds=round(seconds, 3))
 
 
 def _result(claim: Claim) -> Extraction:
@@ -147,7 +149,7 @@ def _limits() -> Limits:
     )
 
 
-def _finish(claim: Claim, extraction: Extraction | None) -> None:
+def _finish(claim: Claim, extraction: Extraction | None, *, seconds: float) -> None:
     """Write status, text and news in one transaction, if the claim still holds."""
     file = claim.file
     metadata = file.extraction_metadata if extraction is None else contents.metadata_of(file, extraction)
@@ -167,16 +169,18 @@ def _finish(claim: Claim, extraction: Extraction | None) -> None:
             run_triggers=file.run_triggers,
             facts=_facts(file),
         )
+        transaction.on_commit(partial(metrics.count_processed, seconds))
     faults.point("extract_after_commit")
 
 
-def _fail(claim: Claim, failure: ExtractionFailed) -> None:
+def _fail(claim: Claim, failure: ExtractionFailed, *, seconds: float) -> None:
     with transaction.atomic():
         if not transitions.fail(claim, error_code=failure.code, error_message=failure.message):
             log.warning("file.stale_result")
             return
         if isinstance(failure, sandbox.ChildDied):
             _remember_poison(claim.file.file_hash, failure)
+        transaction.on_commit(partial(metrics.count_failed, failure.code, seconds))
     log.warning("file.extraction_failed", code=failure.code, error=failure.message)
 
 

@@ -7,13 +7,14 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import IO
 
 from django.conf import settings
 from django.db import transaction
 
 from accounts.models import Owner
-from files import enqueue, filetypes, signals, stored_bytes
+from files import enqueue, filetypes, metrics, signals, stored_bytes
 from files.errors import EmptyFile, FileTooLarge, FileTypeNotAllowed, TypeMismatch, UploadRefused
 from files.models import File
 
@@ -142,4 +143,5 @@ def _insert(file: File) -> File:
             sender=File, file_id=file.pk, owner_id=file.owner_id, correlation_id=file.correlation_id
         )
         enqueue.extraction()
+        transaction.on_commit(partial(metrics.count_upload, filetypes.extension_of(file.filename)))
     return file

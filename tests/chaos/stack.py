@@ -6,6 +6,7 @@ the product's own supervisor does; the workers of all lanes are one process grou
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -254,6 +255,7 @@ def _prepare(folder: Path, database_url: str, effects_address: str, environ: Map
     key = secrets.token_urlsafe(16)
     broker_url = f"redis://127.0.0.1:{broker_port}/0"
     settings = {
+        "ENV": "development",
         "DATABASE_URL": database_url,
         "REDIS_URL": broker_url,
         "CELERY_BROKER_URL": broker_url,
@@ -299,7 +301,7 @@ def _migrate(stack: Stack) -> None:
 @contextlib.contextmanager
 def _database() -> Iterator[str]:
     """Make a database beside the one of DATABASE_URL; yields its URL."""
-    given = urlsplit(os.environ["DATABASE_URL"])
+    given = urlsplit(re.sub(r"^(\w+)\+\w+://", r"\1://", os.environ["DATABASE_URL"]))
     name = f"chaos_{os.getpid()}_{secrets.token_hex(3)}"
     maintenance = given._replace(path="/postgres").geturl()
     with psycopg.connect(maintenance, autocommit=True) as connection:

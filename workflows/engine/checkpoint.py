@@ -14,6 +14,7 @@ from django.db import transaction
 
 from core import clock, faults
 from core.db import hot_cursor
+from workflows import metrics
 from workflows.choices import ExecutionStatus, Lane, WaitingOn
 from workflows.engine.lease import Claim
 from workflows.signals import execution_events
@@ -185,6 +186,7 @@ def save(
         if first:
             _announce(claim, "workflow.started", {"status": "running"})
     claim.status = ExecutionStatus.RUNNING
+    metrics.count_progress(claim.trigger_type, retries=retries, attempts=attempts)
     return str(row[0]) if row else "cancel"
 
 
@@ -220,6 +222,7 @@ def finish(
         )
         final, message, took_ms = cursor.fetchone()
         announce_end(claim, final, message, took_ms)
+    metrics.count_end(claim.trigger_type, status=final, error_code=error_code, took_ms=took_ms, attempts=attempts)
     faults.point("after_finish")
     return str(final)
 
