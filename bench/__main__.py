@@ -47,20 +47,31 @@ def _options() -> argparse.Namespace:
 def _measure(found: Servers, ours: Peer, options: argparse.Namespace) -> list[Result]:
     results: list[Result] = []
     workflow_id = ours.ask(action="create", name="Five pure steps", steps=FIVE_PURE_STEPS)
+    if "throughput" in options.parts:
+        results += _throughput(found, ours, workflow_id, options)
     if "steps" in options.parts:
         _say("ms per step next to DBOS")
         results += _per_step(found, ours, options.rounds)
-    celery: list[float] = []
-    if "throughput" in options.parts:
-        _say("drained next to bare Celery")
-        drained = []
-        for _ in range(options.rounds):
-            celery.append(bare_celery.tasks_per_second(found, options.executions))
-            drained.append(throughput.drained_per_second(found, ours, workflow_id, options.executions))
-        results.append(_rate("5-step pure execution, drained by 2 processes", drained, celery, aim=0.35))
-    if {"throughput", "latency"} & set(options.parts):
-        results += _over_http(found, workflow_id, celery, options)
+    if "latency" in options.parts:
+        _say("trigger to done, and what an execution costs")
+        results += _latency(found, workflow_id)
     return results
+
+
+def _throughput(found: Servers, ours: Peer, workflow_id: int, options: argparse.Namespace) -> list[Result]:
+    celery, drained, over_http = [], [], []
+    for turn in range(1, options.rounds + 1):
+        _say(f"executions per second next to bare Celery, round {turn} of {options.rounds}")
+        celery.append(bare_celery.tasks_per_second(found, options.executions))
+        drained.append(throughput.drained_per_second(found, ours, workflow_id, options.executions))
+        throughput.forget_executions(found)
+        with stack.running(found) as port:
+            throughput.over_http_per_second(found, port, workflow_id, options.executions // 10)
+            over_http.append(throughput.over_http_per_second(found, port, workflow_id, options.executions // 2))
+    return [
+        _rate("5-step pure execution, drained by 2 processes", drained, celery, aim=0.35),
+        _rate("5-step pure execution, over HTTP by 16 clients", over_http, celery, aim=0.15),
+    ]
 
 
 def _per_step(found: Servers, ours: Peer, rounds: int) -> list[Result]:
@@ -74,25 +85,11 @@ def _per_step(found: Servers, ours: Peer, rounds: int) -> list[Result]:
     ]
 
 
-def _over_http(found: Servers, workflow_id: int, celery: list[float], options: argparse.Namespace) -> list[Result]:
-    results: list[Result] = []
+def _latency(found: Servers, workflow_id: int) -> list[Result]:
     throughput.forget_executions(found)
     with stack.running(found) as port:
-        if celery:
-            _say("over HTTP by 16 clients")
-            executions = options.executions // 2
-            throughput.over_http_per_second(found, port, workflow_id, executions // 5)
-            rates = [throughput.over_http_per_second(found, port, workflow_id, executions) for _ in range(options.rounds)]
-            results.append(_rate("5-step pure execution, over HTTP by 16 clients", rates, celery, aim=0.15))
-        if "latency" in options.parts:
-            _say("trigger to done, and what an execution costs")
-            results += _latency(found, port, workflow_id)
-    return results
-
-
-def _latency(found: Servers, port: int, workflow_id: int) -> list[Result]:
-    p50, p99 = latency.trigger_to_done_ms(port, workflow_id, executions=400)
-    cost = latency.cost_per_execution(found, port, workflow_id, executions=200)
+        p50, p99 = latency.trigger_to_done_ms(port, workflow_id, executions=400)
+        cost = latency.cost_per_execution(found, port, workflow_id, executions=200)
     return [
         Result("trigger to done, p50", "ms", p50, aim=30),
         Result("trigger to done, p99", "ms", p99),

@@ -12,7 +12,7 @@ class File(models.Model):
     """One uploaded (or, later, produced) file and the state of its extraction."""
 
     uuid = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
-    owner = models.ForeignKey(Owner, on_delete=models.PROTECT, related_name="files")
+    owner = models.ForeignKey(Owner, on_delete=models.PROTECT, related_name="files", db_index=False)
     filename = models.CharField(max_length=255, help_text="The stored name: <sha256>.<extension>.")
     original_filename = models.CharField(max_length=255)
     file_path = models.CharField(max_length=1024, help_text="The name in the storage.")

@@ -26,7 +26,7 @@ class Execution(models.Model):
     """One run of one version of a workflow. Outputs and logs are read from its step attempts."""
 
     uuid = models.UUIDField(default=ids.uuid7, editable=False)
-    workflow = models.ForeignKey(Workflow, on_delete=models.CASCADE, related_name="executions")
+    workflow = models.ForeignKey(Workflow, on_delete=models.CASCADE, related_name="executions", db_index=False)
     version = models.ForeignKey(WorkflowVersion, on_delete=models.PROTECT, related_name="+", db_index=False)
     owner = models.ForeignKey(Owner, on_delete=models.PROTECT, related_name="+", db_index=False)
     trigger_type = models.CharField(max_length=16, choices=TriggerType)
@@ -44,9 +44,11 @@ class Execution(models.Model):
     correlation_id = models.CharField(max_length=128, blank=True)
     tenant_id = models.CharField(max_length=128, blank=True)
     idempotency_key = models.CharField(max_length=255, null=True)  # noqa: DJ001  (unique unless null)
-    rerun_of = models.ForeignKey("self", null=True, on_delete=models.SET_NULL, related_name="+", db_constraint=False)
+    rerun_of = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="+", db_constraint=False, db_index=False
+    )
     parent = models.ForeignKey(
-        "self", null=True, on_delete=models.SET_NULL, related_name="children", db_constraint=False
+        "self", null=True, on_delete=models.SET_NULL, related_name="children", db_constraint=False, db_index=False
     )
     cause_chain = models.JSONField(default=list, help_text="Workflow ids from the first cause to this one.")
     is_test = models.BooleanField(default=False, help_text="A run of a draft; counted apart.")
@@ -61,7 +63,13 @@ class Execution(models.Model):
     class Meta:
         db_table = "workflow_executions"
         ordering = ("-id",)
-        constraints = (models.UniqueConstraint(fields=("owner", "idempotency_key"), name="executions_idempotency_key"),)
+        constraints = (
+            models.UniqueConstraint(
+                fields=("owner", "idempotency_key"),
+                name="executions_idempotency_key",
+                condition=models.Q(idempotency_key__isnull=False),
+            ),
+        )
         indexes = (
             # Reader: /workflows/{id}/executions, with and without a status.
             models.Index(fields=("workflow", "-id"), name="executions_by_workflow"),
@@ -75,7 +83,16 @@ class Execution(models.Model):
                 condition=models.Q(status__in=("pending", "running"), deadline_at__isnull=False),
             ),
             # Reader: health's last 24 hours; retention.
-            models.Index(fields=("completed_at",), name="executions_by_completion"),
+            models.Index(
+                fields=("completed_at",),
+                name="executions_by_completion",
+                condition=models.Q(completed_at__isnull=False),
+            ),
+            # Reader: the children of a parent, and what was run again; few rows have either.
+            models.Index(fields=("parent",), name="executions_by_parent", condition=models.Q(parent__isnull=False)),
+            models.Index(fields=("rerun_of",), name="executions_by_rerun", condition=models.Q(rerun_of__isnull=False)),
+            # Reader: the admin's filter by trigger.
+            models.Index(fields=("trigger_type", "-id"), name="executions_by_trigger"),
             # Reader: /api by uuid.
             models.Index(fields=("uuid",), name="executions_by_uuid"),
         )
@@ -87,8 +104,9 @@ class Execution(models.Model):
 class Branch(models.Model):
     """The claimable unit: a small, hot table. A branch is deleted in the transaction that ends it."""
 
-    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="branches")
-    parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="children")
+    # The unique (execution, path) serves look-ups by execution.
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="branches", db_index=False)
+    parent = models.ForeignKey("self", null=True, on_delete=models.CASCADE, related_name="children", db_index=False)
     path = models.CharField(max_length=512, blank=True, help_text="Prefix of its steps' paths; empty for the root.")
     kind = models.CharField(max_length=16, choices=BranchKind, default=BranchKind.ROOT)
     cursor = models.IntegerField(default=0, help_text="Index of the next node in the version's program.")
@@ -126,6 +144,8 @@ class Branch(models.Model):
                 name="branches_timer",
                 condition=models.Q(claimed_by="", wake_at__isnull=False),
             ),
+            # Reader: joins, the children of a parent.
+            models.Index(fields=("parent",), name="branches_by_parent", condition=models.Q(parent__isnull=False)),
             # Reader: sweep, leases that ran out.
             models.Index(
                 fields=("lease_until",), name="branches_leased", condition=models.Q(lease_until__isnull=False)

@@ -13,7 +13,7 @@ class Workflow(models.Model):
     """A named definition with its triggers. Saving a changed definition makes a WorkflowVersion."""
 
     uuid = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
-    owner = models.ForeignKey(Owner, on_delete=models.PROTECT, related_name="workflows")
+    owner = models.ForeignKey(Owner, on_delete=models.PROTECT, related_name="workflows", db_index=False)
     name = models.CharField(max_length=255)
     description = models.TextField(null=True, blank=True)  # noqa: DJ001  (the contract tells null from "")
     workflow_config = models.JSONField(default=dict, help_text="The definition as it was received.")

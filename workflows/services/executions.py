@@ -16,7 +16,7 @@ from workflows.engine import program, stop
 from workflows.engine.drain import drain
 from workflows.engine.sweep import sweep, sweep_if_stale
 from workflows.errors import CauseRefused, ExecutionFinished, StepNotFailed, StepNotFound, WorkflowNotExecutable
-from workflows.models import Branch, Execution, StepAttempt, Workflow
+from workflows.models import Branch, Evaluation, Execution, StepAttempt, Workflow
 
 DEEPEST_CAUSE = 10
 MOST_REPEATS = 3
@@ -53,7 +53,7 @@ WITH made AS (
   VALUES (%(uuid)s, %(workflow)s, %(version)s, %(owner)s, %(trigger_type)s, %(trigger_data)s::jsonb,
     '{}', 'pending', %(priority)s, '', '', 0, %(files)s::jsonb, '[]',
     '', %(correlation)s, '', %(key)s, %(causes)s::jsonb, %(test)s, 0, %(now)s, %(now)s)
-  ON CONFLICT (owner_id, idempotency_key) DO NOTHING
+  ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
   RETURNING id
 )
 INSERT INTO workflow_branches (execution_id, path, kind, cursor, attempt, lane, waiting_on, waiting_reason, rank,
@@ -150,7 +150,9 @@ def drain_lane(lane: Lane) -> None:
 
 
 def sweep_workflows() -> int:
-    """Ring for whatever was not heard. Returns how many due branches were seen."""
+    """Ring for whatever was not heard: due branches and files to evaluate. Returns how many branches were due."""
+    if Evaluation.objects.filter(evaluated_at=None).exists():
+        enqueue.ring_lane(Lane.FLOW)
     return sweep()
 
 
