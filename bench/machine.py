@@ -14,7 +14,9 @@ from bench.servers import Servers
 def describe(servers: Servers) -> str:
     """Return the machine, the versions and the servers' durability as lines of text."""
     with psycopg.connect(servers.database_url()) as connection:
-        version, fsync, commit = (_shown(connection, name) for name in ("server_version", "fsync", "synchronous_commit"))
+        version, fsync, commit = (
+            _shown(connection, name) for name in ("server_version", "fsync", "synchronous_commit")
+        )
     with redis.Redis.from_url(servers.redis_url) as client:
         info = client.info("server")
     broker = f"Valkey {info['valkey_version']}" if "valkey_version" in info else f"Redis {info['redis_version']}"

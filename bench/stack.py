@@ -63,7 +63,9 @@ def running(servers: Servers) -> Iterator[int]:
     log = servers.folder / "run.log"
     env = environment(servers) | {"PORT": str(port), "HOST": HOST, "EXTRA_PORTS": ""}
     with started([sys.executable, "-m", "config.launcher", "up"], env=env, log=log) as process:
-        if not processes.wait_until(lambda: process.poll() is not None or _is_live(port), seconds=LIVE_SECONDS, pause=0.1):
+        if not processes.wait_until(
+            lambda: process.poll() is not None or _is_live(port), seconds=LIVE_SECONDS, pause=0.1
+        ):
             raise RuntimeError(f"make run does not answer:\n{last_words(log)}")
         if process.poll() is not None:
             raise RuntimeError(f"make run ended:\n{last_words(log)}")

@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+from django.conf import settings
 from django.core import exceptions as django_errors
 from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, UnreadablePostError
@@ -84,6 +85,10 @@ def describe(exc: BaseException) -> Failure | None:  # noqa: PLR0911  (one line 
         return Failure(404, "NOT_FOUND", "Not Found")
     if isinstance(exc, django_errors.PermissionDenied):
         return Failure(403, "FORBIDDEN", str(exc) or "Forbidden")
+    if isinstance(
+        exc, django_errors.TooManyFieldsSent | django_errors.TooManyFilesSent | django_errors.RequestDataTooBig
+    ):
+        return _over_bound(exc)
     if isinstance(exc, django_errors.SuspiciousOperation | UnreadablePostError | django_errors.BadRequest):
         return Failure(400, "BAD_REQUEST", "The request cannot be read")
     if isinstance(exc, OperationalError | InterfaceError):
@@ -157,6 +162,17 @@ def _of_domain(exc: DomainError) -> Failure:
     if exc.status == HTTPStatus.SERVICE_UNAVAILABLE:
         headers = {"Retry-After": str(RETRY_AFTER_SECONDS)}
     return Failure(exc.status, exc.code, exc.detail, headers=headers)
+
+
+def _over_bound(exc: django_errors.SuspiciousOperation) -> Failure:
+    """Name the bound of a form or a query that holds too much."""
+    if isinstance(exc, django_errors.TooManyFieldsSent):
+        text = f"Too many fields. At most {settings.DATA_UPLOAD_MAX_NUMBER_FIELDS} are allowed"
+    elif isinstance(exc, django_errors.TooManyFilesSent):
+        text = f"Too many files. At most {settings.DATA_UPLOAD_MAX_NUMBER_FILES} are allowed"
+    else:
+        text = f"The form's fields are too large. Maximum size: {settings.DATA_UPLOAD_MAX_MEMORY_SIZE} bytes"
+    return Failure(400, "BAD_REQUEST", text)
 
 
 def _of_drf(exc: drf_errors.APIException) -> Failure:

@@ -114,8 +114,8 @@ def _printable(value: str | None) -> str:
 
 def _refusal(request: HttpRequest) -> Failure | None:
     """Refuse what no view should have to think of; nothing of the body has been read."""
-    if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
-        return Failure(400, "BAD_REQUEST", "The character U+0000 is not allowed in a URL")
+    if (place := _place_of_nul(request)) is not None:
+        return Failure(400, "BAD_REQUEST", f"The character U+0000 is not allowed in a {place}")
     if request.method not in _BODY_METHODS:
         return None
     length = request.META.get("CONTENT_LENGTH") or ""
@@ -128,6 +128,16 @@ def _refusal(request: HttpRequest) -> Failure | None:
     if request.path_info.startswith("/admin") and int(length or 0) > bound_bytes:
         # Django would spool a multipart form to disk before it checks who sent it.
         return Failure(413, "PAYLOAD_TOO_LARGE", f"The form is too large. Maximum size: {bound_bytes} bytes")
+    return None
+
+
+def _place_of_nul(request: HttpRequest) -> str | None:
+    """Name where the request carries U+0000, which the database cannot be asked for."""
+    if "\x00" in request.path_info or "%00" in request.META.get("QUERY_STRING", ""):
+        return "URL"
+    # Quoted cookies may spell it as \000.
+    if "\\" in request.META.get("HTTP_COOKIE", "") and any("\x00" in text for text in request.COOKIES.values()):
+        return "cookie"
     return None
 
 

@@ -57,9 +57,13 @@ class UploadView(ContractView):
     )
     def post(self, request: Request) -> Response:
         """Take a document; it is extracted in the background."""
-        upload = request.FILES.get("file")
-        if upload is None:
+        uploads_given = request.FILES.getlist("file")
+        if not uploads_given:
             raise UploadRefused("No filename provided")
+        if len(uploads_given) > 1:
+            # To take one of them would lose the others without a word.
+            raise UploadRefused(f"{len(uploads_given)} files in the field `file`: send one in each request")
+        upload = uploads_given[0]
         principal = principal_of(request)
         file = services.upload_file(
             principal.owner,

@@ -26,7 +26,7 @@ KEYS = ["detail", "timestamp", "path", "error_code", "error", "message", "reques
         ("http404", 404, "NOT_FOUND", "not_found", "Not Found"),
         ("denied", 403, "FORBIDDEN", "forbidden", "Forbidden"),
         ("suspicious", 400, "BAD_REQUEST", "bad_request", "The request cannot be read"),
-        ("fields", 400, "BAD_REQUEST", "bad_request", "The request cannot be read"),
+        ("fields", 400, "BAD_REQUEST", "bad_request", "Too many fields. At most 1000 are allowed"),
         ("database", 503, "SERVICE_UNAVAILABLE", "service_unavailable", "The database is not available"),
         ("bug", 500, "INTERNAL_ERROR", "internal_server_error", "Internal server error"),
     ],

@@ -58,7 +58,7 @@ def trigger_type_of(workflow: Workflow) -> str:
     if workflow.trigger_on_file_upload:
         return "event"
     wanted = (workflow.trigger_config or {}).get("type")
-    return wanted if wanted in {"webhook", "event"} else "manual"
+    return wanted if isinstance(wanted, str) and wanted in {"webhook", "event"} else "manual"
 
 
 def execution_json(

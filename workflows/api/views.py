@@ -10,7 +10,7 @@ from rest_framework.views import APIView
 
 from accounts.api.authentication import principal_of
 from core.api.pagination import bare_array, paginate
-from core.errors import InvalidInput
+from core.errors import InvalidInput, Problem
 from workflows import selectors, services
 from workflows.api import representations, serializers
 from workflows.choices import Dialect, Priority, TriggerType
@@ -21,6 +21,7 @@ from workflows.models import Execution
 from workflows.schedule import next_slots
 
 CREATED, OK = 201, 200
+LONGEST_NUMBER = 19
 LIMITS = [OpenApiParameter("limit", int), OpenApiParameter("offset", int)]
 PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 
@@ -350,6 +351,7 @@ def _integer(request: Request, name: str) -> int | None:
     text = request.query_params.get(name)
     if text is None or text == "":
         return None
-    if not (text.isascii() and text.isdigit() and int(text) <= selectors.LARGEST_ID):
-        raise InvalidInput(f"{name} must be a whole number")
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_NUMBER and int(text) <= selectors.LARGEST_ID):
+        message = f"{name} must be a whole number from 0 to {selectors.LARGEST_ID}"
+        raise InvalidInput(message, problems=[Problem(("query", name), message, "value_error")])
     return int(text)

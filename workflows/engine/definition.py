@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from cronsim import CronSim, CronSimError
 from django.conf import settings
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from core import clock
 from core.errors import InvalidInput, Problem
@@ -18,6 +19,8 @@ from workflows.choices import Dialect, WorkflowStatus
 from workflows.models import Workflow
 
 FORMAT = 1
+LONGEST_CRON = 100
+LONGEST_EXTENSIONS = 255
 STEP_KEYS = frozenset(
     {
         "name",
@@ -47,10 +50,10 @@ class WorkflowIn(BaseModel):
     description: str | None = None
     workflow_config: dict[str, Any] | None = None
     trigger_config: dict[str, Any] | None = None
-    cron_schedule: str | None = Field(default=None, max_length=100)
+    cron_schedule: str | None = Field(default=None, max_length=LONGEST_CRON)
     is_scheduled: bool | None = None
     trigger_on_file_upload: bool | None = None
-    trigger_file_extensions: str | None = Field(default=None, max_length=255)
+    trigger_file_extensions: str | None = Field(default=None, max_length=LONGEST_EXTENSIONS)
     is_enabled: bool | None = None
     status: Literal["active", "inactive", "paused"] | None = None
     max_retries: int | None = Field(default=None, ge=0, le=1000)
@@ -61,8 +64,17 @@ class WorkflowIn(BaseModel):
     enabled: bool | None = None
     # Dialect C
     config: dict[str, Any] | None = None
-    cron_expression: str | None = Field(default=None, max_length=100)
+    cron_expression: str | None = Field(default=None, max_length=LONGEST_CRON)
     triggers: list[dict[str, Any]] | None = None
+
+    @field_validator("steps", "triggers", mode="before")
+    @classmethod
+    def only_objects(cls, value: Any) -> Any:
+        """Stop at the first wrong item: a body can hold a million of them, and pydantic would list them all."""
+        for index, item in enumerate(value if isinstance(value, list) else ()):
+            if not isinstance(item, dict):
+                raise PydanticCustomError("dict_type", "item {index} must be an object", {"index": index})
+        return value
 
 
 @dataclass
@@ -97,9 +109,12 @@ def read(body: dict[str, Any], *, current: Workflow | None = None) -> Draft:
     dialect = dialect_of(body, current)
     values = {name: value for name, value in given.model_dump().items() if value is not None}
     fields = {"A": _fields_a, "B": _fields_b, "C": _fields_c}[dialect](values)
+    _refuse_odd_trigger(values)
     if current is None:
         _require(given, fields)
         fields = _defaults() | fields
+    elif fields.get("workflow_config") == {}:
+        raise _refusal("Workflow configuration is required", "workflow_config", kind="missing")
     if cron := fields.get("cron_schedule"):
         check_cron(cron)
     return Draft(dialect=dialect, fields=fields | {"dialect": dialect}, source=json.dumps(body, ensure_ascii=False))
@@ -125,7 +140,7 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
         "steps": [canonical_step(step, index) for index, step in enumerate(steps)]
         if isinstance(steps, list)
         else steps,
-        "variables": config.get("variables") or {},
+        "variables": {} if config.get("variables") is None else config["variables"],
         "settings": {
             "max_retries": workflow.max_retries,
             "timeout_seconds": workflow.timeout_seconds,
@@ -139,13 +154,12 @@ def canonical_step(step: Any, index: int) -> Any:
     """Return one step in canonical form; what is no object is left for the validation to refuse."""
     if not isinstance(step, dict):
         return step
-    config = step.get("config")
-    if config is None:
-        config = {key: value for key, value in step.items() if key not in STEP_KEYS}
+    # Only what is absent is replaced: a name of a wrong type is for the validation to refuse.
+    names = (step[key] for key in ("name", "id") if step.get(key) not in (None, ""))
     made = {
-        "name": step.get("name") or step.get("id") or f"step_{index}",
+        "name": next(names, f"step_{index}"),
         "type": step.get("type"),
-        "config": _canonical_config(config),
+        "config": _canonical_config(_config_of(step)),
     }
     made |= {key: step[key] for key in CANONICAL_KEYS if step.get(key) is not None}
     if step.get("continue_on_error"):
@@ -153,10 +167,10 @@ def canonical_step(step: Any, index: int) -> Any:
     return made
 
 
-def check_cron(expression: str) -> None:
-    """Raise InvalidInput unless `expression` is a five-field cron expression (Vixie rules)."""
+def check_cron(expression: Any) -> None:
+    """Raise InvalidInput unless `expression` is a five-field cron expression (Vixie rules) that fits its column."""
     try:
-        if len(expression.split()) != 5:  # noqa: PLR2004
+        if not isinstance(expression, str) or len(expression) > LONGEST_CRON or len(expression.split()) != 5:  # noqa: PLR2004
             raise CronSimError
         CronSim(expression, clock.now())
     except CronSimError as error:
@@ -164,16 +178,29 @@ def check_cron(expression: str) -> None:
         raise InvalidInput("Invalid cron schedule format", problems=[problem]) from error
 
 
+def _config_of(step: dict[str, Any]) -> Any:
+    """Return a step's config: the keys beside the envelope's where there is no `config` (contract 13.2)."""
+    if step.get("config") is not None:
+        return step["config"]
+    return {key: value for key, value in step.items() if key not in STEP_KEYS}
+
+
 def _canonical_config(config: Any) -> Any:
     """Canonicalise the steps inside a conditional's actions too."""
     if not isinstance(config, dict):
         return config
-    made = dict(config)
-    for key in ("true_action", "false_action"):
-        action = made.get(key)
-        if isinstance(action, dict) and isinstance(action.get("steps"), list):
-            made[key] = {**action, "steps": [canonical_step(step, i) for i, step in enumerate(action["steps"])]}
-    return made
+    actions = {key: config[key] for key in ("true_action", "false_action") if isinstance(config.get(key), dict)}
+    return {**config, **{key: _canonical_action(action) for key, action in actions.items()}}
+
+
+def _canonical_action(action: dict[str, Any]) -> dict[str, Any]:
+    """Canonicalise an action's list of steps, or the action that is itself one step."""
+    if isinstance(action.get("steps"), list):
+        return {**action, "steps": [canonical_step(step, i) for i, step in enumerate(action["steps"])]}
+    if "type" not in action or "steps" in action or "skip_to_step" in action:
+        return action
+    kept = {key: value for key, value in action.items() if key in STEP_KEYS and value is not None}
+    return {**kept, "config": _canonical_config(_config_of(action))}
 
 
 def _fields_a(values: dict[str, Any]) -> dict[str, Any]:
@@ -201,12 +228,35 @@ def _fields_c(values: dict[str, Any]) -> dict[str, Any]:
     if "cron_expression" in values:
         fields |= {"cron_schedule": values["cron_expression"], "is_scheduled": True}
     for trigger in values.get("triggers", []):
-        if trigger.get("type") in {"file_upload", "file_processed"}:
-            extensions = ",".join(str(item).strip().lstrip(".") for item in trigger.get("file_extensions") or [])
-            fields |= {"trigger_on_file_upload": True, "trigger_file_extensions": extensions or None}
+        if trigger.get("type") in ("file_upload", "file_processed"):
+            fields |= {"trigger_on_file_upload": True, "trigger_file_extensions": _extensions(trigger)}
     if "triggers" in values:
         fields["trigger_config"] = {**(fields.get("trigger_config") or {}), "triggers": values["triggers"]}
     return fields
+
+
+def _extensions(trigger: dict[str, Any]) -> str | None:
+    """Return a file trigger's extensions as the column holds them. Raises InvalidInput."""
+    given = trigger.get("file_extensions") or []
+    items = given.split(",") if isinstance(given, str) else given
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise _refusal("file_extensions must be a list of extensions", "triggers", kind="list_type")
+    extensions = ",".join(item.strip().lstrip(".") for item in items)
+    if len(extensions) > LONGEST_EXTENSIONS:
+        message = f"file_extensions must have at most {LONGEST_EXTENSIONS} characters together"
+        raise _refusal(message, "triggers", kind="string_too_long")
+    return extensions or None
+
+
+def _refuse_odd_trigger(values: dict[str, Any]) -> None:
+    """Refuse a trigger_config whose type is no text; everything reads it. Raises InvalidInput."""
+    kind = (values.get("trigger_config") or {}).get("type")
+    if kind is not None and not isinstance(kind, str):
+        raise _refusal("trigger_config.type must be text", "trigger_config", "type", kind="string_type")
+
+
+def _refusal(message: str, *place: str, kind: str) -> InvalidInput:
+    return InvalidInput(f"Invalid workflow: {message}", problems=[Problem(("body", *place), message, kind)])
 
 
 def _with_timeout(fields: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ What the contract lets pass, passes with a warning: an empty required text, an u
 
 import difflib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,12 +17,22 @@ from workflows.engine.steps import registry
 from workflows.engine.steps.base import Step
 
 MOST_STEPS = 1000
+MOST_DEPENDENCIES = 10_000
 LONGEST_NAME = 255
+LONGEST_PATH = 512
+# An answer with more of them helps nobody, and a body can hold millions.
+MOST_PROBLEMS = 100
+# Guessing what was meant compares every pair of names; a definition this large is no typing mistake.
+MOST_NAMES_TO_GUESS_FROM = 50
+LONGEST_SHOWN = 80
 CONDITIONALS = frozenset({"conditional", "condition"})
 
 
 def problems_of(canonical: dict[str, Any]) -> list[DefinitionProblem]:
-    """Return all problems of a canonical definition; pointers start at the stored `workflow_config`."""
+    """Return the problems of a canonical definition; pointers start at the stored `workflow_config`.
+
+    At most MOST_PROBLEMS errors and as many warnings.
+    """
     steps = canonical.get("steps")
     if not isinstance(steps, list):
         return [DefinitionProblem("/steps", "must be a list of steps", "type_error")]
@@ -29,16 +40,35 @@ def problems_of(canonical: dict[str, Any]) -> list[DefinitionProblem]:
         return [DefinitionProblem("/variables", "must be an object", "type_error")]
     if (count := _count(steps)) > MOST_STEPS:
         return [DefinitionProblem("/steps", f"{count} steps; at most {MOST_STEPS} are allowed", "too_many_steps")]
-    return list(_list_problems(steps, "/steps", known=set()))
+    return _bounded(_list_problems(steps, "/steps", known=set()))
+
+
+def _bounded(problems: Iterator[DefinitionProblem]) -> list[DefinitionProblem]:
+    """Collect up to MOST_PROBLEMS of either severity; enough errors end the search."""
+    kept: list[DefinitionProblem] = []
+    counts = {"error": 0, "warning": 0}
+    for problem in problems:
+        counts[problem.severity] += 1
+        if counts[problem.severity] <= MOST_PROBLEMS:
+            kept.append(problem)
+        if counts["error"] >= MOST_PROBLEMS:
+            break
+    return kept
 
 
 def _count(steps: list[Any]) -> int:
-    inner = [action["steps"] for step in steps for action in _actions(step).values() if "steps" in action]
-    return len(steps) + sum(_count(item) for item in inner if isinstance(item, list))
+    """Count steps at every depth; an action that is one step counts for one."""
+    return len(steps) + sum(_count(_inner_steps(action)) for step in steps for action in _actions(step).values())
 
 
-def _list_problems(steps: list[Any], pointer: str, *, known: set[str]) -> Iterator[DefinitionProblem]:
-    """Yield the problems of one list; `known` are the steps outside that have run before it."""
+def _inner_steps(action: dict[str, Any]) -> list[Any]:
+    if isinstance(action.get("steps"), list):
+        return list(action["steps"])
+    return [action] if action.get("type") else []
+
+
+def _list_problems(steps: list[Any], pointer: str, *, known: set[str], prefix: str = "") -> Iterator[DefinitionProblem]:
+    """Yield the problems of one list; `known` are the steps outside that have run before it, `prefix` their path."""
     names: list[str] = []
     for index, step in enumerate(steps):
         place = f"{pointer}/{index}"
@@ -46,24 +76,27 @@ def _list_problems(steps: list[Any], pointer: str, *, known: set[str]) -> Iterat
             yield DefinitionProblem(place, "must be an object", "type_error")
             continue
         name = step["name"]
-        yield from _name_problems(name, place, {*names, *known})
-        yield from _step_problems(step, place, steps, known | set(names))
+        yield from _name_problems(name, place, {*names, *known}, prefix)
+        yield from _step_problems(step, place, steps, known | set(names), f"{prefix}{name}")
         names.append(str(name))
     if len(set(names)) == len(names):
         yield from _order_problems(steps, pointer)
 
 
-def _name_problems(name: Any, place: str, taken: set[str]) -> Iterator[DefinitionProblem]:
+def _name_problems(name: Any, place: str, taken: set[str], prefix: str) -> Iterator[DefinitionProblem]:
     if not isinstance(name, str) or not 0 < len(name) <= LONGEST_NAME:
         yield DefinitionProblem(f"{place}/name", f"must be text of 1 to {LONGEST_NAME} characters", "name_invalid")
     elif "/" in name or "\x00" in name:
         yield DefinitionProblem(f"{place}/name", "must not contain '/' or U+0000", "name_invalid")
     elif name in taken:
-        yield DefinitionProblem(f"{place}/name", f"the name {name!r} is used twice", "duplicate_name")
+        yield DefinitionProblem(f"{place}/name", f"the name {_shown(name)} is used twice", "duplicate_name")
+    elif len(prefix) + len(name) > LONGEST_PATH:
+        message = f"with the names of the steps around it, it is over {LONGEST_PATH} characters"
+        yield DefinitionProblem(f"{place}/name", message, "name_invalid")
 
 
 def _step_problems(
-    step: dict[str, Any], place: str, siblings: list[Any], known: set[str]
+    step: dict[str, Any], place: str, siblings: list[Any], known: set[str], path: str
 ) -> Iterator[DefinitionProblem]:
     yield from _envelope_problems(step, place)
     kind = registry.find(step["type"]) if isinstance(step["type"], str) else None
@@ -77,20 +110,22 @@ def _step_problems(
     yield from _config_problems(kind, config, f"{place}/config")
     yield from _expression_problems(kind, config, f"{place}/config", known)
     if step["type"] in CONDITIONALS:
-        yield from _action_problems(step, place, siblings, known)
+        yield from _action_problems(step, place, siblings, known, path)
     if "when" in step:
-        yield from _condition_problems(step["when"], f"{place}/when")
+        yield from _when_problems(step["when"], f"{place}/when")
 
 
 def _envelope_problems(step: dict[str, Any], place: str) -> Iterator[DefinitionProblem]:
-    if (effect := step.get("effect")) is not None and effect not in set(Effect):
+    if (effect := step.get("effect")) is not None and effect not in list(Effect):
         yield DefinitionProblem(f"{place}/effect", f"must be one of {', '.join(Effect)}", "effect_invalid")
-    if step.get("on_error", "fail") not in {"fail", "continue"}:
+    if step.get("on_error", "fail") not in ("fail", "continue"):
         yield DefinitionProblem(f"{place}/on_error", "must be fail or continue", "on_error_invalid")
     for key, lowest, highest in (("max_retries", 0, 1000), ("timeout_seconds", 0.001, 366 * 86_400)):
         value = step.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
             yield DefinitionProblem(f"{place}/{key}", "must be a number", "type_error")
+        elif key == "max_retries" and value is not None and value != int(value):
+            yield DefinitionProblem(f"{place}/{key}", "must be a whole number", "type_error")
         elif value is not None and not lowest <= value <= highest:
             yield DefinitionProblem(f"{place}/{key}", f"must be from {lowest} to {highest}", "out_of_range")
     if "retry" in step:
@@ -113,7 +148,8 @@ def _config_problems(kind: Step[Any], config: dict[str, Any], place: str) -> Ite
         kind.config_model.model_validate(config)
     except ValidationError as error:
         for item in error.errors():
-            if not _holds_expression(item.get("input")):
+            # What is never filled in, such as a conditional's actions, cannot become right by an expression.
+            if item["loc"][0] in kind.raw_keys or not _holds_expression(item.get("input")):
                 where = "/".join(map(str, item["loc"]))
                 yield DefinitionProblem(f"{place}/{where}", item["msg"], "config_invalid")
     if kind.type == "http_request" and not config.get("url"):
@@ -135,14 +171,13 @@ def _reference_problems(found: list[Reference], place: str, known: set[str]) -> 
     for root, path in found:
         name = path.split(".")[1] if root == "steps" and "." in path else None
         if name is not None and name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            message = f"{path} names a step that cannot have run before this one{hint}"
+            message = f"{_short(path)} names a step that cannot have run before this one{_guess(name, known)}"
             yield DefinitionProblem(place, message, "unknown_reference", "warning")
+            known = set()  # One guess for each step.
 
 
 def _action_problems(
-    step: dict[str, Any], place: str, siblings: list[Any], known: set[str]
+    step: dict[str, Any], place: str, siblings: list[Any], known: set[str], path: str
 ) -> Iterator[DefinitionProblem]:
     config = step["config"]
     if config.get("condition") is not None:
@@ -153,23 +188,34 @@ def _action_problems(
         if "skip_to_step" in action:
             yield from _skip_problems(step, action["skip_to_step"], siblings, f"{where}/skip_to_step")
         elif isinstance(action.get("steps"), list):
-            yield from _list_problems(action["steps"], f"{where}/steps", known=known | {str(step["name"])})
+            inside = known | {str(step["name"])}
+            yield from _list_problems(action["steps"], f"{where}/steps", known=inside, prefix=f"{path}/")
+        elif "steps" in action:
+            yield DefinitionProblem(f"{where}/steps", "must be a list of steps", "type_error")
         elif action:
-            inner = {"name": f"{step['name']}.{key}", "config": {}, **action}
-            yield from _step_problems({"type": None, **inner}, where, [], known)
+            inner = {"type": None, "config": {}, "name": key.removesuffix("_action"), **action}
+            yield from _name_problems(inner["name"], where, known, f"{path}/")
+            yield from _step_problems(inner, where, [], known, f"{path}/{inner['name']}")
 
 
 def _skip_problems(step: dict[str, Any], target: Any, siblings: list[Any], place: str) -> Iterator[DefinitionProblem]:
     position = next((index for index, item in enumerate(siblings) if item is step), len(siblings))
     later = [item["name"] for item in siblings[position + 1 :] if isinstance(item, dict)]
     if target not in later:
-        yield DefinitionProblem(place, f"{target!r} is not a later step of the same list", "unknown_step")
+        yield DefinitionProblem(place, f"{_shown(target)} is not a later step of the same list", "unknown_step")
 
 
 def _condition_problems(condition: Any, place: str) -> Iterator[DefinitionProblem]:
     for problem in check_condition(condition):
         message = f"bad condition at column {problem.column}: {problem.message}"
         yield DefinitionProblem(place, message, "bad_condition")
+
+
+def _when_problems(condition: Any, place: str) -> Iterator[DefinitionProblem]:
+    if isinstance(condition, str | bool | dict):
+        yield from _condition_problems(condition, place)
+    else:
+        yield DefinitionProblem(place, "must be a condition: text, an object, or true or false", "type_error")
 
 
 def _order_problems(steps: list[Any], pointer: str) -> Iterator[DefinitionProblem]:
@@ -186,13 +232,17 @@ def _order_problems(steps: list[Any], pointer: str) -> Iterator[DefinitionProble
             yield DefinitionProblem(f"{pointer}/{index}/depends_on", "must be a list of step names", "type_error")
             continue
         for name in set(wanted) - names:
-            yield DefinitionProblem(f"{pointer}/{index}/depends_on", f"no step is called {name!r}", "unknown_step")
+            message = f"no step is called {_shown(name)}"
+            yield DefinitionProblem(f"{pointer}/{index}/depends_on", message, "unknown_step")
         needs[above] = set(wanted) & names
-    while ready := [name for name, wanted in needs.items() if not wanted & needs.keys()]:
-        for name in ready:
-            del needs[name]
-    if needs:
-        circle = ", ".join(sorted(needs))
+    if (count := sum(map(len, needs.values()))) > MOST_DEPENDENCIES:
+        message = f"{count} dependencies between steps; at most {MOST_DEPENDENCIES} are allowed"
+        yield DefinitionProblem(pointer, message, "too_many_dependencies")
+        return
+    try:
+        TopologicalSorter(needs).prepare()
+    except CycleError as error:
+        circle = _short(", ".join(sorted(set(error.args[1]))))
         yield DefinitionProblem(pointer, f"the steps {circle} wait for each other in a circle", "cycle")
 
 
@@ -211,5 +261,21 @@ def _holds_expression(value: Any) -> bool:
 def _unknown_type(type_name: Any) -> str:
     if not isinstance(type_name, str):
         return "type is required"
-    near = difflib.get_close_matches(type_name, registry.names(), n=1)
-    return f"unknown step type {type_name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+    near = difflib.get_close_matches(type_name[:LONGEST_SHOWN], registry.names(), n=1)
+    return f"unknown step type {_shown(type_name)}" + (f"; did you mean {near[0]!r}?" if near else "")
+
+
+def _guess(name: str, known: set[str]) -> str:
+    if len(known) > MOST_NAMES_TO_GUESS_FROM or len(name) > LONGEST_SHOWN:
+        return ""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _shown(value: Any) -> str:
+    """Quote a value of the caller's in a message, cut to a readable length."""
+    return _short(repr(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

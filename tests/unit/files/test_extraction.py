@@ -83,8 +83,8 @@ def test_a_stale_worker_changes_nothing(upload, news):
     expire(file)
     services.extract_due_files()
 
-    extraction._finish(stale, None)
-    extraction._fail(stale, extraction.ExtractionFailed("corrupt", "no"))
+    extraction._finish(stale, None, seconds=0.0)
+    extraction._fail(stale, extraction.ExtractionFailed("corrupt", "no"), seconds=0.0)
 
     file.refresh_from_db()
     assert (file.status, file.recoveries, file.processing_number, file.fence) == ("processed", 1, 1, 2)

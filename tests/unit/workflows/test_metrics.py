@@ -1,43 +1,23 @@
 """What an execution adds to the workflow metrics: each name exactly once, and only after the commit."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
 from django.db import transaction
+from pytest_django import Settings
 
 from core import clock
 from tests import factories, scrape
 from workflows import metrics, services
 from workflows.choices import Lane, TriggerType
-from workflows.engine import checkpoint
-from workflows.engine.steps import registry
-from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError
 from workflows.models import Branch, Execution
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAMES = ("workflow_", "automation_workflow", "automation_services_workflow")
+FAILURES = "automation_services_workflow_failures_total"
 LOG = {"name": "a", "type": "log", "config": {"message": "hello"}}
-
-
-class FailingStep(Step[StepConfig]):
-    type = "failing"
-    title = "Fails"
-    config_model = StepConfig
-    lane = None
-    retryable = False
-
-    def run(self, config: StepConfig, context: StepContext) -> Output:
-        raise StepError("busy", "come again", retryable=self.retryable)
-
-
-@pytest.fixture
-def failing_step(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingStep]:
-    step = FailingStep()
-    find = registry.find
-    monkeypatch.setattr(registry, "find", lambda name: step if name == "failing" else find(name))
-    yield step
+NAP = {"name": "nap", "type": "delay", "config": {"seconds": 60}}
 
 
 def test_one_execution_raises_every_name_by_exactly_one() -> None:
@@ -57,15 +37,14 @@ def test_one_execution_raises_every_name_by_exactly_one() -> None:
     }
 
 
-def test_steps_stored_before_a_wait_are_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    nap = {"name": "nap", "type": "delay", "config": {"seconds": 60}}
-    workflow = factories.make_workflow([LOG, nap, {**LOG, "name": "b"}])
+def test_steps_stored_before_a_wait_are_counted_once() -> None:
+    workflow = factories.make_workflow([LOG, NAP, {**LOG, "name": "b"}])
     before = scrape.series()
 
     factories.run(workflow)
     waiting = scrape.rises(before, ("workflow_",))
-    Branch.objects.update(wake_at=clock.now() - timedelta(seconds=1))
-    factories.drain_all()
+    with clock.moved_by(seconds=61):
+        factories.drain_all()
 
     assert waiting == {'workflow_step_duration_seconds_count{step_type="log"}': 1}
     assert scrape.rises(before, ("workflow_",)) == {
@@ -76,7 +55,7 @@ def test_steps_stored_before_a_wait_are_counted_once(monkeypatch: pytest.MonkeyP
     }
 
 
-def test_a_skipped_step_took_no_time() -> None:
+def test_a_skipped_step_has_no_duration() -> None:
     workflow = factories.make_workflow([{**LOG, "when": "1 == 2"}])
     before = scrape.series()
 
@@ -85,32 +64,44 @@ def test_a_skipped_step_took_no_time() -> None:
     assert scrape.rises(before, ("workflow_step",)) == {}
 
 
-def test_a_failed_execution_is_counted_under_its_reason() -> None:
-    broken = {"name": "a", "type": "data_transform", "config": {"source_data": {}, "transformations": 5}}
-    workflow = factories.make_workflow([LOG])
-    version = workflow.current_version
-    assert version is not None
+def test_durations_add_up_in_seconds() -> None:
     before = scrape.series()
 
-    execution = factories.run(factories.make_workflow([{**LOG, "config": {"message": "x", "level": "{{trigger.no}}"}}]))
+    metrics.count_end("manual", status="completed", error_code="", took_ms=1500, attempts=[])
 
-    assert broken["name"] == "a"
-    assert (execution.status, execution.error_code) == ("failed", "config_invalid")
-    assert scrape.rises(before, ("automation_services_workflow_failures", "workflow_executions_total")) == {
-        'automation_services_workflow_failures_total{failure_reason="validation_error",workflow_type="data_sync"}': 1,
+    after = scrape.series()
+    assert after["workflow_execution_duration_seconds_sum"] - before.get(
+        "workflow_execution_duration_seconds_sum", 0
+    ) == pytest.approx(1.5)
+    fast, slow = (f'workflow_execution_duration_seconds_bucket{{le="{bound}"}}' for bound in ("1.0", "2.5"))
+    assert [after[name] - before.get(name, 0) for name in (fast, slow)] == [0, 1]
+
+
+def test_a_failed_execution_is_counted_under_its_reason() -> None:
+    workflow = factories.make_workflow([{**NAP, "config": {"seconds": "{{trigger.pause}}"}}])
+    before = scrape.series()
+
+    factories.run(workflow, {"pause": "later"})
+
+    assert scrape.rises(before, (FAILURES, "workflow_executions_total")) == {
+        f'{FAILURES}{{failure_reason="validation_error",workflow_type="data_sync"}}': 1,
         'workflow_executions_total{status="failed",workflow_type="data_sync"}': 1,
     }
 
 
-@pytest.mark.usefixtures("failing_step")
-def test_a_repeated_attempt_is_a_retry(failing_step: FailingStep, monkeypatch: pytest.MonkeyPatch) -> None:
-    failing_step.retryable = True
-    step = {"name": "a", "type": "failing", "config": {}, "retry": {"max_attempts": 2}}
-    workflow = factories.make_workflow([LOG])
+def test_an_attempt_that_will_be_repeated_is_a_retry(settings: Settings) -> None:
+    settings.EGRESS_ALLOWLIST = ["127.0.0.1:1"]
+    call = {"name": "call", "type": "http_request", "config": {"url": "http://127.0.0.1:1/"}}
+    workflow = factories.make_workflow([call])
     before = scrape.series()
-    del step, workflow
 
-    assert before
+    factories.run(workflow)
+
+    assert scrape.rises(before, NAMES) == {
+        'automation_services_workflow_retries_total{workflow_type="data_sync"}': 1,
+        'workflow_step_duration_seconds_count{step_type="http_request"}': 1,
+        "automation_workflow_step_duration_seconds_count": 1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -128,19 +119,18 @@ def test_reasons_of_failure_are_four(status: str, error_code: str, reason: str) 
 
     metrics.count_end("webhook", status=status, error_code=error_code, took_ms=5, attempts=[])
 
-    assert scrape.rises(before, ("automation_services_workflow_failures",)) == {
-        f'automation_services_workflow_failures_total{{failure_reason="{reason}",workflow_type="webhook_trigger"}}': 1
+    assert scrape.rises(before, (FAILURES,)) == {
+        f'{FAILURES}{{failure_reason="{reason}",workflow_type="webhook_trigger"}}': 1
     }
 
 
 def test_a_cancelled_execution_is_no_failure() -> None:
-    nap = {"name": "nap", "type": "delay", "config": {"seconds": 60}}
-    execution = factories.run(factories.make_workflow([nap]))
+    execution = factories.run(factories.make_workflow([NAP]))
     before = scrape.series()
 
     services.cancel_execution(execution)
 
-    assert scrape.rises(before, ("automation_workflow", "automation_services_workflow_failures")) == {
+    assert scrape.rises(before, ("automation_workflows", FAILURES)) == {
         'automation_workflows_executed_total{status="cancelled"}': 1
     }
 
@@ -151,11 +141,20 @@ def test_what_is_rolled_back_is_not_counted() -> None:
     with transaction.atomic():
         metrics.count_end("manual", status="completed", error_code="", took_ms=5, attempts=[])
         metrics.count_progress("manual", retries=1, attempts=[])
-        inside = scrape.rises(before, NAMES)
         transaction.set_rollback(True)
 
-    assert inside == {}
     assert scrape.rises(before, NAMES) == {}
+
+
+def test_what_is_committed_later_is_counted_then() -> None:
+    before = scrape.series()
+
+    with transaction.atomic():
+        metrics.count_progress("manual", retries=1, attempts=[])
+        inside = scrape.rises(before, NAMES)
+
+    assert inside == {}
+    assert scrape.rises(before, NAMES) == {'automation_services_workflow_retries_total{workflow_type="data_sync"}': 1}
 
 
 @pytest.mark.parametrize(
@@ -175,9 +174,9 @@ def test_the_type_is_what_begins_the_work(trigger: TriggerType, kind: str) -> No
 
 def test_live_executions_and_the_oldest_due_branch_are_read_at_scrape() -> None:
     workflow = factories.make_workflow([LOG])
-    waiting, taken = factories.start(workflow), factories.start(workflow)
-    Execution.objects.filter(pk=waiting.pk).update(updated_at=clock.now() - timedelta(seconds=500))
-    Branch.objects.filter(execution=taken).update(
+    ready, timed = factories.start(workflow), factories.start(workflow)
+    Execution.objects.filter(pk=ready.pk).update(updated_at=clock.now() - timedelta(seconds=500))
+    Branch.objects.filter(execution=timed).update(
         lane=Lane.IO, waiting_on="retry", wake_at=clock.now() - timedelta(seconds=70)
     )
 
@@ -189,5 +188,11 @@ def test_live_executions_and_the_oldest_due_branch_are_read_at_scrape() -> None:
     assert read['automation_oldest_due_branch_age_seconds{lane="files"}'] == 0
 
 
-def test_counting_costs_the_engine_less_than_its_smallest_write() -> None:
-    assert checkpoint.metrics is metrics
+def test_a_continued_branch_that_nobody_takes_is_seen_too() -> None:
+    execution = factories.start(factories.make_workflow([LOG]))
+    Execution.objects.filter(pk=execution.pk).update(updated_at=clock.now() - timedelta(seconds=90))
+    Branch.objects.filter(execution=execution).update(lane=Lane.IO, rank=-8)
+
+    read = scrape.series()
+
+    assert 90 <= read['automation_oldest_due_branch_age_seconds{lane="io"}'] < 150
