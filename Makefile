@@ -77,7 +77,7 @@ lock:                ## pin requirements/*.in again, with hashes (ARGS=--upgrade
 
 bench:               ## measurements next to bare Celery and DBOS
 	$(BOOTSTRAP) bench
-	@$(FRESH) -- $(PY) -m bench $(ARGS)
+	@exec $(PY) -m bench $(ARGS)
 
 chaos:               ## SIGKILL everywhere, then look whether anything was lost
 	$(BOOTSTRAP) dev

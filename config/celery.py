@@ -1,9 +1,12 @@
 """The Celery app: it carries bells, never data. See docs/architecture.md and `workflows.enqueue`."""
 
 import os
+from typing import Any
 
 from celery import Celery
+from celery.signals import task_prerun
 from django.conf import settings
+from django.db import close_old_connections
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -26,5 +29,14 @@ app.conf.update(
     timezone="UTC",
     enable_utc=True,
 )
+# Celery's Django fixup would close the connection after every task, and a bell would pay for a new log-in each
+# time. Instead, connections are checked before a task, as Django does before a request.
+app.conf["CELERY_DB_REUSE_MAX"] = 2**31
 app.set_default()
 app.autodiscover_tasks(["files", "workflows", "automation"])
+
+
+@task_prerun.connect(dispatch_uid="config.check_connections")
+def check_connections(**kwargs: Any) -> None:
+    """Drop database connections that are too old or broken."""
+    close_old_connections()

@@ -57,7 +57,7 @@ def record_failure(key: str) -> None:
     try:
         failures = int(_redis().hincrby(name, "failures", 1))
         if failures >= OPENS_AFTER_FAILURES:
-            pause = min(FIRST_PAUSE_SECONDS * 2 ** (failures - OPENS_AFTER_FAILURES), LONGEST_PAUSE_SECONDS)
+            pause = min(FIRST_PAUSE_SECONDS * 2 ** min(failures - OPENS_AFTER_FAILURES, 10), LONGEST_PAUSE_SECONDS)
             _redis().hset(name, "until", time.time() + pause)
             log.warning("breaker.opened", key=key, failures=failures, seconds=pause)
         _redis().expire(name, int(FORGETS_AFTER_SECONDS + LONGEST_PAUSE_SECONDS))

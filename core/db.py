@@ -16,6 +16,8 @@ def hot_cursor() -> Iterator[Any]:
     third of the time (`make bench`). Where queries are being logged or counted, Django's cursor is used.
     Parameters need casts where PostgreSQL cannot infer their types.
     """
+    if not connection.in_atomic_block:
+        connection.close_if_health_check_failed()
     connection.ensure_connection()
     if connection.queries_logged:
         with connection.cursor() as cursor:

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, InterfaceError, connection
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from core import health, logs
@@ -45,7 +45,7 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
                 self._folded_at = time.monotonic()
             self._call_roll()
             health.record_beat()
-        except DatabaseError as error:
+        except (DatabaseError, InterfaceError) as error:
             # The database is away: the next tick tries again over a new connection.
             log.warning("sweep.failed", error=str(error))
             connection.close()

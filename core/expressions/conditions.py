@@ -92,7 +92,7 @@ def _operator(condition: Mapping[str, Any]) -> Any:
     if "operator" in condition:
         return condition["operator"]
     kind = condition.get("type")
-    return kind if kind in OPERATOR_NAMES else condition.get("op", kind)
+    return kind if isinstance(kind, str) and kind in OPERATOR_NAMES else condition.get("op", kind)
 
 
 def _group(condition: dict[str, Any]) -> tuple[str, list[Any]] | None:

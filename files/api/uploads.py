@@ -42,3 +42,11 @@ def limit_upload(request: HttpRequest) -> None:
         SizeLimitUploadHandler(request),
         *(load_handler(handler, request) for handler in settings.FILE_UPLOAD_HANDLERS),
     ]
+
+
+def close_upload(request: HttpRequest) -> None:
+    """Close what the handlers have spooled: a refusal in mid-stream leaves Django's temporary file open."""
+    for handler in request.upload_handlers:
+        spooled = getattr(handler, "file", None)
+        if spooled is not None:
+            spooled.close()

@@ -51,6 +51,10 @@ class UploadView(ContractView):
         uploads.limit_upload(request)
         return super().initialize_request(request, *args, **kwargs)
 
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        uploads.close_upload(request._request)
+        return super().finalize_response(request, response, *args, **kwargs)
+
     @extend_schema(
         request={"multipart/form-data": serializers.UploadRequestSerializer},
         responses=serializers.UploadSerializer,

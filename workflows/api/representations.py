@@ -6,8 +6,7 @@ Plain functions over rows that selectors have read: no query happens here.
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
+from core.api.renderers import dumps
 from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus, WaitingOn
 from workflows.engine.definition import canonical_step
 from workflows.engine.steps.base import Step
@@ -185,7 +184,8 @@ def _result(attempts: list[StepAttempt], *, whole: bool) -> tuple[dict[str, Any]
         if attempt.status != StepStatus.COMPLETED:
             continue
         if not whole:
-            left -= len(orjson.dumps(attempt.output_data))
+            # Numbers over 64 bits come out of jsonb as integers, which orjson alone refuses.
+            left -= len(dumps(attempt.output_data))
             if left < 0:
                 return result, True
         result[attempt.step_name] = attempt.output_data

@@ -22,6 +22,7 @@ from workflows.schedule import next_slots
 
 CREATED, OK = 201, 200
 LONGEST_NUMBER = 19
+LONGEST_IDEMPOTENCY_KEY = 200
 LIMITS = [OpenApiParameter("limit", int), OpenApiParameter("offset", int)]
 PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 
@@ -312,7 +313,11 @@ def _start(request: Request, workflow_id: int) -> services.Start:
     given = serializers.ExecuteSerializer(data={name: value for name, value in data.items() if value is not None})
     given.is_valid(raise_exception=True)
     values = given.validated_data
-    key = request.headers.get("Idempotency-Key", "")[:200]
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) > LONGEST_IDEMPOTENCY_KEY:
+        # Cut short, two keys could become one and the second start be lost.
+        message = f"Idempotency-Key must have at most {LONGEST_IDEMPOTENCY_KEY} characters"
+        raise InvalidInput(message, problems=[Problem(("header", "Idempotency-Key"), message, "string_too_long")])
     return services.Start(
         trigger_type=TriggerType.MANUAL,
         trigger_data={**values.get("input_data", {}), **values.get("trigger_data", {})},

@@ -91,6 +91,8 @@ _UPSERT_ATTEMPTS = (
     f" FROM jsonb_to_recordset(%s::jsonb) AS r({', '.join(f'{name} {kind}' for name, kind in _COLUMNS.items())})"
     " ON CONFLICT (execution_id, path, attempt) DO UPDATE SET "
     + ", ".join(f"{name} = EXCLUDED.{name}" for name in _COLUMNS if name not in _KEY)
+    # The maker's late word, should it have come between our read and this write, is the truth.
+    + " WHERE NOT (workflow_execution_steps.status = 'completed' AND EXCLUDED.error_code = 'outcome_unknown')"
 )
 _HELD = "id = %(branch)s AND fence = %(fence)s AND claimed_by = %(me)s"
 _KEEP = (
@@ -114,6 +116,14 @@ SET status = 'running', started_at = COALESCE(started_at, %(started_at)s), updat
     waited_ms = waited_ms + %(waited)s * 1000, retry_count = retry_count + %(retries)s,
     output_file_ids = output_file_ids || %(files)s::jsonb
 WHERE id = %(execution)s RETURNING stop_requested
+"""
+_CLOSE = """
+UPDATE workflow_execution_steps SET completed_at = %(now)s,
+  status = CASE WHEN effect = 'once' AND status = 'running' THEN 'failed' ELSE 'cancelled' END,
+  error_code = CASE WHEN effect = 'once' AND status = 'running' THEN 'outcome_unknown' ELSE error_code END,
+  error_message = CASE WHEN effect = 'once' AND status = 'running'
+    THEN 'it is not known whether the step took effect' ELSE error_message END
+WHERE execution_id = %(execution)s AND status IN ('pending', 'running', 'waiting')
 """
 _FINISH = """
 WITH done AS (
@@ -221,10 +231,17 @@ def finish(
             },
         )
         final, message, took_ms = cursor.fetchone()
+        if final != ExecutionStatus.COMPLETED:
+            close_open_attempts(cursor, claim.execution_id, now)
         announce_end(claim, final, message, took_ms)
     metrics.count_end(claim.trigger_type, status=final, error_code=error_code, took_ms=took_ms, attempts=attempts)
     faults.point("after_finish")
     return str(final)
+
+
+def close_open_attempts(cursor: Any, execution_id: int, now: datetime) -> None:
+    """End what an execution leaves open: cancelled, but for a `once` attempt under way nobody knows the outcome."""
+    cursor.execute(_CLOSE, {"execution": execution_id, "now": now})
 
 
 def fill_late_outcome(claim: Claim, attempt: Attempt) -> bool:

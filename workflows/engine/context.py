@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,8 @@ from workflows.choices import StepStatus
 from workflows.engine.lease import Claim
 from workflows.engine.program import Node, Program
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
 
 @dataclass
 class Stored:
@@ -28,6 +30,9 @@ class Stored:
     output_data: dict[str, Any] | None
     made_by: str
     started_at: datetime | None
+    completed_at: datetime | None
+    error_code: str
+    error_message: str | None
     input_data: Any
 
 
@@ -38,6 +43,16 @@ class History:
     outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
     previous: dict[str, Any] | None = None
     stored: dict[str, Stored] = field(default_factory=dict)
+
+    def attempts_of(self, path: str) -> int:
+        """Return how many attempts of a path earlier runs stored."""
+        stored = self.stored.get(path)
+        return stored.attempt if stored else 0
+
+    def is_done(self, path: str) -> bool:
+        """Tell whether an earlier run stored the path as completed."""
+        stored = self.stored.get(path)
+        return stored is not None and stored.status == StepStatus.COMPLETED
 
     def add(self, node: Node, output: dict[str, Any]) -> None:
         """Record a finished step."""
@@ -52,16 +67,20 @@ def load_history(claim: Claim, program: Program) -> History:
         return history
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT ON (path) path, attempt, node, status, output_data, made_by, started_at,"
-            " CASE WHEN status IN ('running', 'waiting') THEN input_data END"
+            "SELECT DISTINCT ON (path) path, attempt, node, status, output_data, made_by, started_at, completed_at,"
+            " error_code, error_message, CASE WHEN status IN ('running', 'waiting') THEN input_data END"
             " FROM workflow_execution_steps WHERE execution_id = %s ORDER BY path, attempt DESC",
             [claim.execution_id],
         )
-        rows = [Stored(*(*row[:4], _json(row[4]), *row[5:7], _json(row[7]))) for row in cursor.fetchall()]
-    for stored in sorted(rows, key=lambda item: item.node):
+        rows = [Stored(*(*row[:4], _json(row[4]), *row[5:10], _json(row[10]))) for row in cursor.fetchall()]
+    # In the order in which they ended: a conditional ends after its action.
+    for stored in sorted(rows, key=lambda item: (item.completed_at or _NEVER, -item.node)):
         history.stored[stored.path] = stored
+        node = program.nodes[stored.node]
         if stored.status == StepStatus.COMPLETED:
-            history.add(program.nodes[stored.node], stored.output_data or {})
+            history.add(node, stored.output_data or {})
+        elif stored.status == StepStatus.FAILED and node.step.get("on_error") == "continue":
+            history.add(node, {"error": stored.error_message, "error_code": stored.error_code})
     return history
 
 

@@ -21,6 +21,8 @@ from workflows.models import Workflow
 FORMAT = 1
 LONGEST_CRON = 100
 LONGEST_EXTENSIONS = 255
+# Every worker keeps hundreds of definitions in memory, and each is parsed and checked inside a request.
+LONGEST_DOCUMENT = 1024 * 1024
 STEP_KEYS = frozenset(
     {
         "name",
@@ -102,6 +104,9 @@ def read(body: dict[str, Any], *, current: Workflow | None = None) -> Draft:
 
     Raises InvalidInput naming every field that is wrong.
     """
+    source = json.dumps(body, ensure_ascii=False)
+    if len(source) > LONGEST_DOCUMENT:
+        raise _refusal(f"{len(source)} characters; at most {LONGEST_DOCUMENT} are allowed", kind="document_too_large")
     try:
         given = WorkflowIn.model_validate(body)
     except ValidationError as error:
@@ -117,7 +122,7 @@ def read(body: dict[str, Any], *, current: Workflow | None = None) -> Draft:
         raise _refusal("Workflow configuration is required", "workflow_config", kind="missing")
     if cron := fields.get("cron_schedule"):
         check_cron(cron)
-    return Draft(dialect=dialect, fields=fields | {"dialect": dialect}, source=json.dumps(body, ensure_ascii=False))
+    return Draft(dialect=dialect, fields=fields | {"dialect": dialect}, source=source)
 
 
 def dialect_of(body: dict[str, Any], current: Workflow | None = None) -> Dialect:

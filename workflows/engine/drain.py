@@ -43,10 +43,12 @@ def _run_all(claims: list[Claim], lane: Lane, ends_at: float) -> int:
             waiting.clear()
             enqueue.ring_lane(lane)
 
-    while waiting and time.monotonic() < ends_at:
-        claim = waiting.pop(0)
-        with logs.bound(execution_id=claim.execution_id, correlation_id=claim.correlation_id):
-            Slice(claim, lane=lane, hand_back=hand_back).run()
-        done += 1
-    hand_back()
+    try:
+        while waiting and time.monotonic() < ends_at:
+            claim = waiting.pop(0)
+            with logs.bound(execution_id=claim.execution_id, correlation_id=claim.correlation_id):
+                Slice(claim, lane=lane, hand_back=hand_back).run()
+            done += 1
+    finally:
+        hand_back()
     return done

@@ -15,7 +15,7 @@ from typing import Any
 
 import orjson
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 
 from core import clock, faults, logs
 from core.db import hot_cursor
@@ -87,11 +87,8 @@ _process_ids: dict[int, str] = {}
 
 def _process_id() -> str:
     """A random id per process, made after fork (a pid may come again)."""
-    pid = os.getpid()
-    if pid not in _process_ids:
-        _process_ids.clear()
-        _process_ids[pid] = uuid.uuid4().hex[:8]
-    return _process_ids[pid]
+    # setdefault is atomic: threads that start together agree.
+    return _process_ids.setdefault(os.getpid(), uuid.uuid4().hex[:8])
 
 
 def claim(lane: Lane, *, limit: int = BATCH) -> list[Claim]:
@@ -152,13 +149,17 @@ class Keeper:
     def drop(self, item: Claim) -> None:
         """Stop renewing a claim."""
         with self._lock:
-            self._held.pop(item.branch_id, None)
+            held = self._held.get(item.branch_id)
+            # A thread that lost the branch must not stop the renewals of the one that has it now.
+            if held is not None and held.claim is item:
+                del self._held[item.branch_id]
 
     def _start_thread(self) -> None:
         # A forked child inherits the attribute but not the thread: the pid tells.
-        if self._pid == os.getpid():
-            return
-        self._pid = os.getpid()
+        with self._lock:
+            if self._pid == os.getpid():
+                return
+            self._pid = os.getpid()
         threading.Thread(target=self._beat, name="lease-keeper", daemon=True).start()
 
     def _beat(self) -> None:
@@ -166,9 +167,9 @@ class Keeper:
         while not wait.wait(min(settings.LEASE_SECONDS / 3, LONGEST_BEAT_SECONDS)):
             try:
                 self._renew()
-            except DatabaseError as error:
-                # The leases run out by themselves if this goes on; the fence keeps that safe.
-                log.warning("lease.renewal_failed", error=str(error))
+            except Exception:
+                # This thread must live as long as its process: without it every lease would run out.
+                log.exception("lease.renewal_failed")
                 connection.close()
 
     def _renew(self) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from django.db import connection
+
 
 class StepTimeout(BaseException):
     """The attempt's deadline has come. Not an Exception: a step's own handlers must not swallow it."""
@@ -24,6 +26,11 @@ def time_limit(seconds: float) -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, max(seconds, 0.001))
     try:
         yield
+    except StepTimeout:
+        # The signal may have struck in the middle of a statement: that connection cannot be used again.
+        if not connection.in_atomic_block:
+            connection.close()
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

@@ -13,6 +13,7 @@ from workflows.choices import Effect, Lane
 from workflows.engine.steps import registry
 
 END = -1
+CONDITIONALS = frozenset({"conditional", "condition"})
 
 
 @dataclass
@@ -101,7 +102,7 @@ def _compile_list(steps: list[dict[str, Any]], nodes: list[Node], *, prefix: str
         node = Node(len(nodes), f"{prefix}{step['name']}", step["name"], step, order, parent=parent)
         nodes.append(node)
         made.append(node)
-        if step["type"] in {"conditional", "condition"}:
+        if step["type"] in CONDITIONALS:
             _compile_branches(node, nodes)
     for node, follower in zip(made, [*made[1:], None], strict=False):
         _link_list_item(node, follower, made, nodes)
@@ -134,7 +135,7 @@ def _action_steps(action: dict[str, Any] | None, branch: str) -> list[dict[str, 
         return []
     if "steps" in action:
         return list(action["steps"])
-    return [{"name": branch, **action}]
+    return [{**action, "name": branch, "depends_on": []}]
 
 
 def _link_list_item(node: Node, follower: Node | None, siblings: list[Node], nodes: list[Node]) -> None:
@@ -144,6 +145,8 @@ def _link_list_item(node: Node, follower: Node | None, siblings: list[Node], nod
         last.next = after
     if node.next == END and last is not node:
         node.next = after
+    if node.type not in CONDITIONALS:
+        return
     for branch in ("true", "false"):
         action = (node.step.get("config") or {}).get(f"{branch}_action") or {}
         if target := action.get("skip_to_step"):

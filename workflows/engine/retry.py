@@ -25,7 +25,10 @@ class RetryPolicy:
 
     def pause_seconds(self, attempt: int, *, retry_after: float | None = None) -> float:
         """Return the pause after failed attempt number `attempt`; jitter is only ever added."""
-        pause = min(self.initial_interval * self.backoff ** (attempt - 1), self.max_interval)
+        try:
+            pause = min(self.initial_interval * self.backoff ** (attempt - 1), self.max_interval)
+        except OverflowError:
+            pause = self.max_interval
         pause += pause * random.uniform(0, MOST_JITTER)  # noqa: S311  (spreads load, guards nothing)
         return max(pause, retry_after or 0.0)
 

@@ -7,10 +7,12 @@ effect its attempt row is committed, together with all results before it.
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from django.db import InterfaceError, OperationalError
 from pydantic import ValidationError
 
 from core import clock, faults, jsonsafe, logs, masking
@@ -64,8 +66,27 @@ class Slice:
         except LeaseLost:
             self._fill_late()
             log.info("branch.lost", execution_id=self.claim.execution_id, branch_id=self.claim.branch_id)
+        except (OperationalError, InterfaceError):
+            raise  # the database is away: the lease runs out, and somebody else goes on
+        except Exception as error:
+            log.exception("slice.failed", execution_id=self.claim.execution_id, branch_id=self.claim.branch_id)
+            self._give_up(error)
         finally:
             keeper.drop(self.claim)
+
+    def _give_up(self, error: Exception) -> None:
+        """End an execution whose progress cannot be stored: repeating it would only fail the same way."""
+        message = f"The engine could not go on: {type(error).__name__}: {error}"
+        message = jsonsafe.clean_text(message, set())[:LONGEST_ERROR]
+        with suppress(LeaseLost):
+            checkpoint.finish(
+                self.claim,
+                [],
+                status=ExecutionStatus.FAILED,
+                started_at=self.started_at,
+                error_code="checkpoint_refused",
+                error_message=message,
+            )
 
     def _may_start(self) -> bool:
         if self.claim.stop_requested:
@@ -100,6 +121,9 @@ class Slice:
             self._go_to(node.next)  # its outcome came late and was filled in; history holds it
             return
         effect = self.program.effect_at(node.index)
+        if effect == Effect.ONCE and node.name in self.history.outputs and self.history.is_done(node.path):
+            self._go_to(node.next)  # a step retry before it runs it not again: once is once
+            return
         row = self._new_attempt(node, step, effect)
         try:
             if not self._wanted(node):
@@ -124,18 +148,25 @@ class Slice:
             if not self._store_before_effect(row):
                 return None
             faults.point("before_effect")
-        outcome = self._call(partial(step.resume if resumed else step.run, config, step_context), row)
+        try:
+            outcome = self._call(partial(step.resume if resumed else step.run, config, step_context), row)
+        finally:
+            # What the step wrote and made counts, however it ended.
+            row.log = step_context.lines
+            row.warnings += step_context.warnings
+            self.output_file_ids += step_context.output_file_ids
         if row.effect != Effect.PURE:
             faults.point("after_effect")
-        row.log = step_context.lines
-        row.warnings += step_context.warnings
-        self.output_file_ids += step_context.output_file_ids
         return outcome
 
     def _call(self, run: Callable[[], Outcome], row: Attempt) -> Outcome:
-        seconds = ((row.deadline_at or self.deadline_at) - clock.now()).total_seconds()
+        deadline = row.deadline_at or self.deadline_at
+        if row.effect == Effect.PURE:
+            # Also a pure step may take long; whatever an effect before it left with the keeper is replaced.
+            grace = timedelta(seconds=OVERDUE_GRACE_SECONDS)
+            keeper.hold(self.claim, deadline=deadline + grace, on_overdue=partial(self._end_overdue, row))
         try:
-            with time_limit(seconds):
+            with time_limit((deadline - clock.now()).total_seconds()):
                 return run()
         except StepError:
             raise
@@ -150,14 +181,16 @@ class Slice:
         try:
             resolved = resolve({k: v for k, v in raw.items() if k not in step.raw_keys}, scope, strict=self._strict)
             values = resolved.value | {key: raw[key] for key in step.raw_keys if key in raw}
+            cleaned, _ = jsonsafe.clean(values)
             config = step.config_model.model_validate(values)
         except ExpressionError as error:
             raise StepError(error.code, str(error), retryable=False, effect_happened=False) from error
         except ValidationError as error:
             raise StepError("config_invalid", describe(error), retryable=False, effect_happened=False) from error
+        except jsonsafe.NotJson as error:
+            raise StepError("config_invalid", str(error), retryable=False, effect_happened=False) from error
         row.warnings = list(resolved.warnings)
-        masked, _ = jsonsafe.clean(masking.mask(values, context.secret_needles()))
-        return config, masked, self._step_context(node, row, scope)
+        return config, masking.mask(cleaned, context.secret_needles()), self._step_context(node, row, scope)
 
     @property
     def _strict(self) -> bool:
@@ -243,7 +276,13 @@ class Slice:
             found = registry.find(skipped.type)
             if found is not None:
                 self._end_attempt(
-                    self._new_attempt(skipped, found, self.program.effect_at(index), number=1), StepStatus.SKIPPED
+                    self._new_attempt(
+                        skipped,
+                        found,
+                        self.program.effect_at(index),
+                        number=self.history.attempts_of(skipped.path) + 1,
+                    ),
+                    StepStatus.SKIPPED,
                 )
         join = node.targets.get("join")
         self._go_to(target if target is not None else self.program.nodes[join].next if join else node.next)
@@ -258,6 +297,7 @@ class Slice:
 
     def _wait(self, row: Attempt, outcome: Wait) -> None:
         row.status = StepStatus.WAITING
+        self._make_storable(row)
         seconds = max((outcome.until - clock.now()).total_seconds(), 0.0)
         explicit = bool(self.program.settings.get("timeout_is_explicit"))
         self._save(
@@ -277,8 +317,8 @@ class Slice:
     def _failed(self, node: Node, row: Attempt, error: StepError) -> None:
         self._end_attempt(row, StepStatus.FAILED)
         row.error_code, row.error_message = error.code, error.message[:LONGEST_ERROR]
-        if error.output is not None:
-            row.output_data, _ = jsonsafe.clean(error.output)
+        row.output_data = error.output
+        self._make_storable(row)
         if self.claim.stop_requested:
             self._finish(ExecutionStatus.CANCELLED)
             return
@@ -307,19 +347,20 @@ class Slice:
         parent = node.parent
         while parent is not None:
             outer = self.program.nodes[parent]
-            self._end_attempt(self._open_row(outer), StepStatus.FAILED)
-            self.unsaved[outer.path, 1].error_message = f"its action failed: {row.error_message}"[:LONGEST_ERROR]
+            open_row = self._open_row(outer)
+            open_row.error_message = f"its action failed: {row.error_message}"[:LONGEST_ERROR]
+            self._end_attempt(open_row, StepStatus.FAILED)
             parent = outer.parent
         message = f"Step '{node.name}' failed: {row.error_message}"
         self._finish(ExecutionStatus.FAILED, code=row.error_code, message=message)
 
     def _timed_out(self, node: Node, row: Attempt, effect: Effect) -> None:
-        if clock.now() >= self.deadline_at:
+        limit = node.step.get("timeout_seconds")
+        if limit is None or clock.now() >= self.deadline_at:
             self._end_attempt(row, StepStatus.FAILED)
             row.error_code, row.error_message = "execution_timeout", "Execution timed out"
             self._finish(ExecutionStatus.TIMEOUT, code="execution_timeout", message="Execution timed out")
             return
-        limit = node.step.get("timeout_seconds")
         self._failed(node, row, retry.judged(StepError("step_timeout", f"no result within {limit:g} s"), effect))
 
     def _end_overdue(self, row: Attempt) -> None:
@@ -330,12 +371,13 @@ class Slice:
         if self.lane == Lane.IO:
             return
         node = self.program.nodes[row.node]
+        log.error("step.overdue", execution_id=self.claim.execution_id, step=row.path, effect="this process is killed")
         try:
             self._timed_out(node, row, Effect(row.effect))
         except LeaseLost:
             log.info("branch.lost", execution_id=self.claim.execution_id, branch_id=self.claim.branch_id)
-        log.error("step.overdue", execution_id=self.claim.execution_id, step=row.path, effect="this process is killed")
-        os.kill(os.getpid(), signal.SIGKILL)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     # --- Storing ------------------------------------------------------------------------------
 
@@ -345,7 +387,10 @@ class Slice:
         self._go_to(self.program.nodes[join].next if join else node.next)
 
     def _go_to(self, cursor: int) -> None:
+        """Move to a node. After a step retry the nodes ahead have attempts already: theirs go on counting."""
         self.cursor, self.attempt = cursor, 1
+        if cursor != END and self.program.nodes[cursor].kind == "step":
+            self.attempt = self.history.attempts_of(self.program.nodes[cursor].path) + 1
 
     def _new_attempt(self, node: Node, step: Step[Any], effect: Effect, *, number: int | None = None) -> Attempt:
         now = clock.now()
@@ -372,20 +417,34 @@ class Slice:
 
     def _open_row(self, chooser: Node) -> Attempt:
         """Return the still running attempt of a conditional: from this slice, or as an earlier one stored it."""
-        if row := self.unsaved.get((chooser.path, 1)):
-            return row
+        for row in self.unsaved.values():
+            if row.path == chooser.path and row.status == StepStatus.RUNNING:
+                return row
         step = registry.find(chooser.type)
         assert step is not None  # noqa: S101  (this process ran or loaded the conditional)
-        row = self._new_attempt(chooser, step, self.program.effect_at(chooser.index), number=1)
-        if stored := self.history.stored.get(chooser.path):
+        stored = self.history.stored.get(chooser.path)
+        number = stored.attempt if stored else 1
+        row = self._new_attempt(chooser, step, self.program.effect_at(chooser.index), number=number)
+        if stored:
             row.output_data, row.input_data = stored.output_data, stored.input_data
         return row
 
     def _end_attempt(self, row: Attempt, status: StepStatus) -> None:
         row.status = status
         row.completed_at = clock.now()
+        if row.log or row.warnings or row.error_message:
+            self._make_storable(row)
         row.execution_time_ms = int((row.completed_at - (row.started_at or row.completed_at)).total_seconds() * 1000)
         self.unsaved[row.path, row.attempt] = row
+
+    def _make_storable(self, row: Attempt) -> None:
+        """Clean and mask what a step said beside its output; what cannot be stored is left out."""
+        for name, nothing in (("log", []), ("warnings", []), ("error_message", None), ("output_data", None)):
+            try:
+                value, _ = jsonsafe.clean(getattr(row, name))
+            except jsonsafe.NotJson:
+                value = nothing
+            setattr(row, name, masking.mask(value, context.secret_needles()))
 
     def _take_unsaved(self) -> list[Attempt]:
         rows, self.unsaved = list(self.unsaved.values()), {}

@@ -3,12 +3,10 @@
 from django.db import transaction
 
 from core import clock
-from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus, StopReason
+from workflows.choices import FINAL_STATUSES, ExecutionStatus, StopReason
 from workflows.engine import checkpoint
 from workflows.engine.lease import Claim
-from workflows.models import Branch, Execution, StepAttempt
-
-OPEN_STEPS = (StepStatus.PENDING, StepStatus.RUNNING, StepStatus.WAITING)
+from workflows.models import Branch, Execution
 
 
 def request_stop(execution_id: int, reason: StopReason) -> bool:
@@ -33,9 +31,6 @@ def end_unclaimed(execution_id: int) -> bool:
             return False
         execution = Execution.objects.get(pk=execution_id)
         now = clock.now()
-        StepAttempt.objects.filter(execution_id=execution_id, status__in=OPEN_STEPS).update(
-            status=StepStatus.CANCELLED, completed_at=now
-        )
         Branch.objects.filter(execution_id=execution_id).exclude(pk=branches[0].pk).delete()
         checkpoint.finish(_as_claim(branches[0], execution), [], status=ExecutionStatus.CANCELLED, started_at=now)
     return True

@@ -3,7 +3,7 @@
 import time
 
 from django.conf import settings
-from django.db import connection
+from django.db import DatabaseError, connection
 
 from core import clock, logs
 from workflows import enqueue
@@ -59,12 +59,15 @@ def stop_overdue_executions() -> int:
         )
         cursor.execute(
             "SELECT b.execution_id FROM workflow_branches b JOIN workflow_executions e ON e.id = b.execution_id"
-            " WHERE e.stop_requested <> '' AND b.claimed_by = '' LIMIT %s",
+            " WHERE e.stop_requested <> '' AND e.status IN ('pending', 'running') AND b.claimed_by = '' LIMIT %s",
             [STOPS_PER_SWEEP],
         )
         idle = [row[0] for row in cursor.fetchall()]
     for execution_id in idle:
-        end_unclaimed(execution_id)
+        try:
+            end_unclaimed(execution_id)
+        except DatabaseError:
+            log.exception("stop.failed", execution_id=execution_id)
     return len(idle)
 
 

@@ -88,6 +88,12 @@ class Execution(models.Model):
                 name="executions_by_completion",
                 condition=models.Q(completed_at__isnull=False),
             ),
+            # Reader: the sweep, executions that were asked to stop.
+            models.Index(
+                fields=("id",),
+                name="executions_stopping",
+                condition=models.Q(status__in=("pending", "running")) & ~models.Q(stop_requested=""),
+            ),
             # Reader: the children of a parent, and what was run again; few rows have either.
             models.Index(fields=("parent",), name="executions_by_parent", condition=models.Q(parent__isnull=False)),
             models.Index(fields=("rerun_of",), name="executions_by_rerun", condition=models.Q(rerun_of__isnull=False)),

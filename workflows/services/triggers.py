@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from django.db import DatabaseError, transaction
+from django.db import OperationalError, transaction
 
 from core import clock, faults, logs
-from core.errors import DomainError
 from files import services as files
 from workflows import enqueue
 from workflows.choices import Lane, TriggerType, WorkflowStatus
@@ -77,7 +76,11 @@ def _verdict(workflow: Workflow, request: Evaluation) -> dict[str, Any]:
     try:
         with transaction.atomic():
             started = start_execution(workflow, _start(workflow, request))
-    except (DomainError, DatabaseError) as error:
+    except OperationalError:
+        raise  # a passing fault of the database: the evaluation stays due
+    except Exception as error:
+        # One owner's broken workflow must not stop the triggers of all others.
+        log.exception("trigger.failed", workflow_id=workflow.pk, file_id=request.file_id)
         verdict["reason"] = f"could not be started: {error}"
         return verdict
     return verdict | {"fired": True, "execution_id": started.execution_id, "reason": "matched"}

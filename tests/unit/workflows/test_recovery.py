@@ -1,5 +1,7 @@
 """Leases, fences and effect classes: what a crash may cost, and what it may never do."""
 
+import os
+
 import pytest
 from django.db import connection
 
@@ -266,3 +268,91 @@ def test_a_once_step_that_waited_is_never_repeated_either(monkeypatch: pytest.Mo
 def drain_once() -> None:
     claim = factories.claim_one()
     Slice(claim, lane=Lane.FLOW, hand_back=lambda: None).run()
+
+
+class Deep(Recording):
+    """Fails with an output that JSON cannot hold, and says what PostgreSQL refuses."""
+
+    type = "broken"
+
+    def run(self, config: StepConfig, context: StepContext) -> Output:
+        context.log("half a \ud800 word")
+        deep: dict[str, object] = {}
+        for _ in range(200):
+            deep = {"in": deep}
+        raise StepError("too_deep", "NUL \x00 inside", retryable=False, output=deep)
+
+
+def test_what_a_failing_step_says_never_stops_its_failure_from_being_stored() -> None:
+    register(Deep)
+
+    execution = factories.run(factories.make_workflow([{"name": "act", "type": "broken"}]))
+
+    row = StepAttempt.objects.get(execution=execution)
+    assert (execution.status, row.status, row.error_code) == ("failed", "failed", "too_deep")
+    assert (row.error_message, row.output_data) == ("NUL  inside", None)
+    assert row.log == [{"level": "info", "message": "half a ? word"}]
+
+
+def test_a_slice_that_cannot_go_on_fails_its_execution_and_frees_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = factories.make_workflow([{"name": "act", "type": "log", "config": {}}])
+    broken, fine = factories.start(workflow), factories.start(workflow)
+    load = Slice._advance
+
+    def advance(self: Slice) -> None:
+        if self.claim.execution_id == broken.pk:
+            raise ZeroDivisionError("a bug")
+        load(self)
+
+    monkeypatch.setattr(Slice, "_advance", advance)
+    drain(Lane.FLOW)
+
+    broken.refresh_from_db()
+    fine.refresh_from_db()
+    assert (broken.status, broken.error_code) == ("failed", "checkpoint_refused")
+    assert fine.status == "completed"
+
+
+def test_a_thread_that_lost_a_branch_does_not_stop_its_heirs_renewals() -> None:
+    factories.start(factories.make_workflow([{"name": "act", "type": "log", "config": {}}]))
+    first = factories.claim_one()
+    keeper = lease.Keeper()
+    keeper._pid = os.getpid()  # no thread of its own: the test renews
+    keeper.hold(first, deadline=clock.now())
+    factories.expire_leases()
+    sweep.free_expired_leases()
+    heir = factories.claim_one()
+    keeper.hold(heir, deadline=clock.now())
+
+    keeper.drop(first)
+
+    assert [held.claim for held in keeper._held.values()] == [heir]
+    keeper.drop(heir)
+    assert not keeper._held
+
+
+def test_the_makers_late_word_is_not_overwritten_by_a_guess() -> None:
+    execution = factories.start(factories.make_workflow([{"name": "act", "type": "recording", "effect": "once"}]))
+    claim = factories.claim_one()
+    done = Attempt("act", 1, 0, 1, "act", "recording", Effect.ONCE, StepStatus.COMPLETED, output_data={"n": 1})
+    times = {"started_at": execution.created_at, "deadline_at": execution.created_at}
+    checkpoint.save(claim, [done], Next(0, release=False), **times)
+    guess = Attempt("act", 1, 0, 1, "act", "recording", Effect.ONCE, StepStatus.FAILED, error_code="outcome_unknown")
+
+    checkpoint.save(claim, [guess], Next(0, release=False), **times)
+
+    assert StepAttempt.objects.get(execution=execution).status == "completed"
+
+
+def test_the_error_of_a_continued_step_is_seen_after_a_wait_too() -> None:
+    steps = [
+        {"name": "bad", "type": "delay", "config": {"seconds": "{{trigger.x}}"}, "on_error": "continue"},
+        {"name": "nap", "type": "delay", "config": {"seconds": 60}},
+        {"name": "end", "type": "log", "config": {"message": "{{steps.bad.error_code}}"}},
+    ]
+    execution = factories.run(factories.make_workflow(steps), {"x": "soon"})
+
+    with clock.moved_by(seconds=61):
+        factories.drain_all()
+
+    assert factories.outputs(execution)["end"]["message"] == "config_invalid"

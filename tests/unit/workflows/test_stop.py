@@ -6,8 +6,8 @@ from core import clock
 from core.errors import InvalidState
 from tests import factories
 from workflows import services
-from workflows.choices import Lane
-from workflows.engine import sweep
+from workflows.choices import Lane, StopReason
+from workflows.engine import stop, sweep
 from workflows.engine.runner import Slice
 from workflows.models import Branch, StepAttempt
 
@@ -122,3 +122,61 @@ def test_a_completed_step_cannot_be_retried() -> None:
 
     assert refusal.value.detail == "Step cannot be retried (status: completed)"
     assert not Branch.objects.exists()
+
+
+def test_a_worker_that_finds_a_stop_leaves_no_step_open() -> None:
+    execution = factories.run(factories.make_workflow([NAP]))
+    with clock.moved_by(seconds=61):
+        claim = factories.claim_one()
+    claim.stop_requested = "cancel"
+    stop.request_stop(execution.pk, StopReason.CANCEL)
+
+    Slice(claim, lane=Lane.FLOW, hand_back=lambda: None).run()
+
+    execution.refresh_from_db()
+    assert execution.status == "cancelled"
+    assert factories.statuses(execution) == [("nap", 1, "cancelled")]
+
+
+def test_a_failed_conditional_can_be_retried_itself() -> None:
+    check = {
+        "name": "check",
+        "type": "conditional",
+        "config": {"condition": "true", "true_action": {"type": "delay", "config": {"seconds": "{{trigger.x}}"}}},
+    }
+    execution = factories.run(factories.make_workflow([check]), {"x": "soon"})
+    execution.trigger_data = {"x": 0}
+    execution.save(update_fields=["trigger_data"])
+
+    services.retry_step(StepAttempt.objects.get(execution=execution, path="check"))
+    factories.drain_all()
+
+    execution.refresh_from_db()
+    assert execution.status == "completed"
+    assert factories.statuses(execution) == [
+        ("check", 1, "failed"),
+        ("check", 2, "completed"),
+        ("check/true", 1, "failed"),
+        ("check/true", 2, "completed"),
+    ]
+
+
+def test_steps_after_a_retried_one_run_again_but_a_completed_once_step_does_not() -> None:
+    steps = [
+        {"name": "a", "type": "delay", "config": {"seconds": "{{trigger.x}}"}, "on_error": "continue"},
+        {"name": "b", "type": "log", "config": {"message": "b"}},
+        {"name": "c", "type": "log", "config": {"message": "c"}, "effect": "once"},
+    ]
+    execution = factories.run(factories.make_workflow(steps), {"x": "soon"})
+    assert execution.status == "completed"
+
+    services.retry_step(StepAttempt.objects.get(execution=execution, path="a"))
+    factories.drain_all()
+
+    assert factories.statuses(execution) == [
+        ("a", 1, "failed"),
+        ("a", 2, "failed"),
+        ("b", 1, "completed"),
+        ("b", 2, "completed"),
+        ("c", 1, "completed"),
+    ]

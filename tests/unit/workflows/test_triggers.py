@@ -10,7 +10,8 @@ from tests import factories
 from workflows import services
 from workflows.choices import TriggerType
 from workflows.errors import CauseRefused, WorkflowNotExecutable
-from workflows.models import Branch, Evaluation, Execution
+from workflows.models import Branch, Evaluation, Execution, Workflow
+from workflows.services import triggers
 
 pytestmark = pytest.mark.django_db
 
@@ -155,3 +156,22 @@ def test_deleting_a_workflow_cancels_what_runs_and_hides_it() -> None:
     workflow.refresh_from_db()
     assert execution.status == "cancelled"
     assert (workflow.status, workflow.deleted_at is not None) == ("deleted", True)
+
+
+def test_one_workflow_that_cannot_be_started_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = factories.make_owner()
+    broken = factories.make_workflow([], owner=owner, trigger_on_file_upload=True)
+    fine = factories.make_workflow([], owner=owner, trigger_on_file_upload=True)
+    start = triggers.start_execution
+
+    def start_or_break(workflow: Workflow, asked: services.Start) -> services.Started:
+        if workflow.pk == broken.pk:
+            raise TypeError("a bug in one definition")
+        return start(workflow, asked)
+
+    monkeypatch.setattr(triggers, "start_execution", start_or_break)
+    process(make_file(owner))
+
+    reasons = {item["workflow_id"]: item["reason"] for item in Evaluation.objects.get().verdicts}
+    assert reasons == {broken.pk: "could not be started: a bug in one definition", fine.pk: "matched"}
+    assert Execution.objects.get().workflow_id == fine.pk

@@ -122,7 +122,9 @@ def authorization(auth: dict[str, Any]) -> str:
     if "username" in auth:
         pair = f"{auth['username']}:{auth.get('password', '')}"
         return "Basic " + base64.b64encode(pair.encode()).decode()
-    raise StepError("config_invalid", "auth needs a token, or username and password", retryable=False)
+    raise StepError(
+        "config_invalid", "auth needs a token, or username and password", retryable=False, effect_happened=False
+    )
 
 
 def egress_failure(error: egress.EgressError) -> StepError:

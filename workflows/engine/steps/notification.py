@@ -8,7 +8,7 @@ from pydantic import AliasChoices, Field
 from core import clock, egress
 from workflows.choices import Effect, Lane
 from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError
-from workflows.engine.steps.http_request import egress_failure
+from workflows.engine.steps.http_request import egress_failure, refusal
 from workflows.engine.steps.registry import register
 
 FIRST_SUCCESS, FIRST_REDIRECT = 200, 300
@@ -51,9 +51,11 @@ class NotificationStep(Step[NotificationConfig]):
                 content=orjson.dumps(body),
                 timeout_seconds=min(30.0, max((context.deadline - clock.now()).total_seconds(), 0.001)),
                 cancelled=context.cancel_requested,
+                reuse_connection=context.effect != Effect.ONCE,
             )
         except egress.EgressError as error:
             raise egress_failure(error) from error
         if not FIRST_SUCCESS <= response.status_code < FIRST_REDIRECT:
-            raise StepError(f"http_status_{response.status_code}", f"the webhook answered {response.status_code}")
+            message = f"the webhook answered {response.status_code}"
+            raise refusal(response, message, {"sent": False, "status_code": response.status_code}, context.effect)
         return Output({"sent": True, "type": "webhook", "status_code": response.status_code})
