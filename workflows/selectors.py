@@ -192,4 +192,4 @@ def _key(key: str) -> dict[str, Any]:
 
 
 def _is_id(key: str) -> bool:
-    return key.isascii() and key.isdigit() and int(key) <= LARGEST_ID
+    return key.isascii() and key.isdigit() and len(key) <= 19 and int(key) <= LARGEST_ID  # noqa: PLR2004

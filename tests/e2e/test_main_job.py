@@ -222,9 +222,7 @@ def test_documents_of_the_corpus_end_processed_or_failed_with_a_code(
             assert file["error_message"], accepted[key]
 
 
-def test_a_stopped_broker_delays_work_but_refuses_and_loses_none(
-    client: httpx.Client, product: stack.Stack
-) -> None:
+def test_a_stopped_broker_delays_work_but_refuses_and_loses_none(client: httpx.Client, product: stack.Stack) -> None:
     body = {"name": "Pure", "workflow_config": {"steps": [{"name": "only", "type": "log", "config": {}}]}}
     workflow_id = client.post("/workflows", json=body).json()["id"]
     product.stop_broker()
@@ -238,8 +236,9 @@ def test_a_stopped_broker_delays_work_but_refuses_and_loses_none(
     assert seconds < 1
     execution_id = started.json()["execution_id"]
     ended = wait_for(
-        lambda: (found := client.get(f"/api/v1/workflows/executions/{execution_id}").json())["status"] in FINAL
-        and found,
+        lambda: (
+            (found := client.get(f"/api/v1/workflows/executions/{execution_id}").json())["status"] in FINAL and found
+        ),
         product,
     )
     assert ended["status"] == "completed"

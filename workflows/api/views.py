@@ -136,7 +136,7 @@ class RunDraftView(APIView):
     @extend_schema(request=serializers.ExecuteSerializer, responses={200: serializers.ExecuteOutSerializer})
     def post(self, request: Request, key: str) -> Response:
         workflow = selectors.get_workflow(principal_of(request), key)
-        started = services.run_draft(workflow, _start(request, workflow.pk))
+        started = services.run_draft(workflow, _start(request, workflow.pk, kind="draft"))
         return Response(representations.started_json(started, workflow.pk))
 
 
@@ -308,7 +308,7 @@ def _executions(request: Request, *, workflow_id: int | None) -> Response:
     return bare_array(rows, page)
 
 
-def _start(request: Request, workflow_id: int) -> services.Start:
+def _start(request: Request, workflow_id: int, *, kind: str = "key") -> services.Start:
     data = _object(request)
     given = serializers.ExecuteSerializer(data={name: value for name, value in data.items() if value is not None})
     given.is_valid(raise_exception=True)
@@ -323,7 +323,7 @@ def _start(request: Request, workflow_id: int) -> services.Start:
         trigger_data={**values.get("input_data", {}), **values.get("trigger_data", {})},
         priority=PRIORITIES[values.get("priority", "normal")],
         correlation_id=_correlation_id(request),
-        idempotency_key=f"key:{workflow_id}:{key}" if key else None,
+        idempotency_key=f"{kind}:{workflow_id}:{key}" if key else None,
     )
 
 

@@ -79,6 +79,9 @@ class WorkflowIn(BaseModel):
         return value
 
 
+Severity = Literal["error", "warning"]
+
+
 @dataclass
 class DefinitionProblem:
     """One thing wrong with a definition: a JSON pointer, a sentence, a code; warnings do not stop a save."""
@@ -86,7 +89,7 @@ class DefinitionProblem:
     pointer: str
     message: str
     code: str
-    severity: Literal["error", "warning"] = "error"
+    severity: Severity = "error"
 
 
 @dataclass
@@ -232,9 +235,15 @@ def _fields_c(values: dict[str, Any]) -> dict[str, Any]:
         fields["workflow_config"] = values["config"]
     if "cron_expression" in values:
         fields |= {"cron_schedule": values["cron_expression"], "is_scheduled": True}
-    for trigger in values.get("triggers", []):
-        if trigger.get("type") in ("file_upload", "file_processed"):
-            fields |= {"trigger_on_file_upload": True, "trigger_file_extensions": _extensions(trigger)}
+    wanted = [
+        _extensions(trigger)
+        for trigger in values.get("triggers", [])
+        if trigger.get("type") in ("file_upload", "file_processed")
+    ]
+    if wanted:
+        # One trigger without extensions takes every file; each trigger's own conditions are held at the file.
+        union = ",".join(dict.fromkeys(filter(None, wanted))) if all(wanted) else None
+        fields |= {"trigger_on_file_upload": True, "trigger_file_extensions": union}
     if "triggers" in values:
         fields["trigger_config"] = {**(fields.get("trigger_config") or {}), "triggers": values["triggers"]}
     return fields

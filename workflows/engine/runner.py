@@ -182,7 +182,7 @@ class Slice:
             resolved = resolve({k: v for k, v in raw.items() if k not in step.raw_keys}, scope, strict=self._strict)
             values = resolved.value | {key: raw[key] for key in step.raw_keys if key in raw}
             cleaned, _ = jsonsafe.clean(values)
-            config = step.config_model.model_validate(values)
+            config = step.config_model.model_validate(cleaned)
         except ExpressionError as error:
             raise StepError(error.code, str(error), retryable=False, effect_happened=False) from error
         except ValidationError as error:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from core.expressions import Reference, check, check_condition, condition_references, references
 from workflows.choices import Effect
-from workflows.engine.definition import DefinitionProblem
+from workflows.engine.definition import DefinitionProblem, Severity
 from workflows.engine.steps import registry
 from workflows.engine.steps.base import Step
 
@@ -208,7 +208,10 @@ def _skip_problems(step: dict[str, Any], target: Any, siblings: list[Any], place
 def _condition_problems(condition: Any, place: str) -> Iterator[DefinitionProblem]:
     for problem in check_condition(condition):
         message = f"bad condition at column {problem.column}: {problem.message}"
-        yield DefinitionProblem(place, message, "bad_condition")
+        # Contract 13.4: an unknown operator fails the step when it runs, so the save only warns.
+        named = isinstance(condition, dict) and isinstance(condition.get("operator", condition.get("type")), str)
+        severity: Severity = "warning" if named and problem.code == "unknown_operator" else "error"
+        yield DefinitionProblem(place, message, "bad_condition", severity)
 
 
 def _when_problems(condition: Any, place: str) -> Iterator[DefinitionProblem]:

@@ -14,6 +14,7 @@ from workflows.services.executions import Start, start_execution
 log = logs.get(__name__)
 
 EVALUATIONS_PER_BELL = 50
+FILE_TRIGGERS = frozenset({"file_upload", "file_processed"})
 
 
 def request_evaluation(*, owner_id: int, processing_number: int, correlation_id: str, facts: dict[str, Any]) -> None:
@@ -94,6 +95,26 @@ def reason_against(workflow: Workflow, facts: dict[str, Any]) -> str:
     extension = str(facts.get("file_extension", "")).lower().lstrip(".")
     if wanted and extension not in wanted:
         return f"the extension {extension!r} is not one of {', '.join(sorted(wanted))}"
+    triggers = [
+        trigger
+        for trigger in (workflow.trigger_config or {}).get("triggers") or []
+        if trigger.get("type") in FILE_TRIGGERS
+    ]
+    reasons = [_reason_of_trigger(trigger, facts, extension) for trigger in triggers]
+    return "; ".join(reasons) if reasons and all(reasons) else ""
+
+
+def _reason_of_trigger(trigger: dict[str, Any], facts: dict[str, Any], extension: str) -> str:
+    """Return why one trigger of dialect C does not take a file: extension, size in bytes, or MIME type."""
+    extensions = extensions_of(",".join(map(str, trigger.get("file_extensions") or [])))
+    if extensions and extension not in extensions:
+        return f"the extension {extension!r} is not one of {', '.join(sorted(extensions))}"
+    largest = trigger.get("max_file_size")
+    if isinstance(largest, int | float) and facts.get("file_size", 0) > largest:
+        return f"the file has {facts['file_size']} bytes, more than {largest}"
+    types = trigger.get("mime_types") or []
+    if types and facts.get("mime_type") not in types:
+        return f"the type {facts.get('mime_type')!r} is not one of {', '.join(map(str, types))}"
     return ""
 
 

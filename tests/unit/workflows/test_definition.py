@@ -206,3 +206,12 @@ def test_a_node_class_of_seed_002_runs_as_a_step() -> None:
 
     registry._types.pop("shout")
     assert factories.outputs(execution)["b"] == {"shouted": "HEY", "before": {"message": 1, "level": "info"}}
+
+
+@pytest.mark.django_db
+def test_an_unknown_operator_is_saved_and_fails_the_step_when_it_runs() -> None:
+    check = {"name": "check", "type": "conditional", "config": {"left": 1, "operator": "resembles", "right": 1}}
+
+    execution = factories.run(factories.make_workflow([check]))
+
+    assert (execution.status, execution.error_code) == ("failed", "unknown_operator")

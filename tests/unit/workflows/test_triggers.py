@@ -175,3 +175,25 @@ def test_one_workflow_that_cannot_be_started_does_not_stop_the_others(monkeypatc
     reasons = {item["workflow_id"]: item["reason"] for item in Evaluation.objects.get().verdicts}
     assert reasons == {broken.pk: "could not be started: a bug in one definition", fine.pk: "matched"}
     assert Execution.objects.get().workflow_id == fine.pk
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("a.pdf", ""),
+        ("a.csv", "the extension 'csv' is not one of pdf; the file has 3 bytes, more than 2"),
+        ("a.txt", "the extension 'txt' is not one of csv, pdf"),
+    ],
+)
+def test_each_trigger_of_dialect_c_holds_its_own_conditions(name: str, reason: str) -> None:
+    body = {
+        "name": "C",
+        "config": {"steps": []},
+        "triggers": [
+            {"type": "file_upload", "file_extensions": [".pdf"], "mime_types": ["application/pdf"]},
+            {"type": "file_processed", "file_extensions": [".csv"], "max_file_size": 2},
+        ],
+    }
+    workflow = services.create_workflow(owner=factories.make_owner(), body=body, actor="t")
+
+    assert triggers.reason_against(workflow, facts(make_file(workflow.owner, name))) == reason
