@@ -170,6 +170,8 @@ class Keeper:
             except Exception:
                 # This thread must live as long as its process: without it every lease would run out.
                 log.exception("lease.renewal_failed")
+            finally:
+                # Beats are rare and only long steps need them: a connection a process is not kept for that.
                 connection.close()
 
     def _renew(self) -> None:
