@@ -356,3 +356,24 @@ def test_the_error_of_a_continued_step_is_seen_after_a_wait_too() -> None:
         factories.drain_all()
 
     assert factories.outputs(execution)["end"]["message"] == "config_invalid"
+
+
+def test_owners_take_turns_within_a_claim_however_long_one_of_them_queues() -> None:
+    steps = [{"name": "act", "type": "log", "config": {}}]
+    many, few = factories.make_workflow(steps), factories.make_workflow(steps)
+    for _ in range(300):
+        factories.start(many)
+    late = factories.start(few).pk
+
+    assert late in [claim.execution_id for claim in lease.claim(Lane.FLOW, limit=2)]
+
+
+def test_an_owner_with_one_execution_is_served_soon_where_branches_are_claimed_one_by_one() -> None:
+    steps = [{"name": "act", "type": "log", "config": {}}]
+    many, few = factories.make_workflow(steps), factories.make_workflow(steps)
+    for _ in range(60):
+        factories.start(many)
+    late = factories.start(few).pk
+
+    # Each claim picks the late owner with probability 1/2: forty misses in a row do not happen.
+    assert late in [factories.claim_one().execution_id for _ in range(40)]
