@@ -211,7 +211,9 @@ class WorkflowAdmin(ServiceModelAdmin):
         return _is_there(obj) and super().has_delete_permission(request, obj)
 
     def create_object(self, request: HttpRequest, instance: Workflow, form: Any) -> Workflow:
-        return services.create_workflow(owner=form.cleaned_data["owner"], body=form.body(), actor=actor_of(request))
+        # Whoever writes a workflow by hand is told of a mistyped name; old clients keep the contract's leniency.
+        body = {"strict_expressions": True} | form.body()
+        return services.create_workflow(owner=form.cleaned_data["owner"], body=body, actor=actor_of(request))
 
     def update_object(self, request: HttpRequest, instance: Workflow, form: Any) -> Workflow:
         return services.update_workflow(instance, body=form.body(), actor=actor_of(request))

@@ -30,6 +30,7 @@ class Stored:
     output_data: dict[str, Any] | None
     made_by: str
     started_at: datetime | None
+    first_started_at: datetime | None
     completed_at: datetime | None
     error_code: str
     error_message: str | None
@@ -67,12 +68,13 @@ def load_history(claim: Claim, program: Program) -> History:
         return history
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT ON (path) path, attempt, node, status, output_data, made_by, started_at, completed_at,"
+            "SELECT DISTINCT ON (path) path, attempt, node, status, output_data, made_by, started_at,"
+            " min(started_at) OVER (PARTITION BY path), completed_at,"
             " error_code, error_message, CASE WHEN status IN ('running', 'waiting') THEN input_data END"
             " FROM workflow_execution_steps WHERE execution_id = %s ORDER BY path, attempt DESC",
             [claim.execution_id],
         )
-        rows = [Stored(*(*row[:4], _json(row[4]), *row[5:10], _json(row[10]))) for row in cursor.fetchall()]
+        rows = [Stored(*(*row[:4], _json(row[4]), *row[5:11], _json(row[11]))) for row in cursor.fetchall()]
     # In the order in which they ended: a conditional ends after its action.
     for stored in sorted(rows, key=lambda item: (item.completed_at or _NEVER, -item.node)):
         history.stored[stored.path] = stored

@@ -57,6 +57,7 @@ class WorkflowIn(BaseModel):
     trigger_on_file_upload: bool | None = None
     trigger_file_extensions: str | None = Field(default=None, max_length=LONGEST_EXTENSIONS)
     is_enabled: bool | None = None
+    strict_expressions: bool | None = None
     status: Literal["active", "inactive", "paused"] | None = None
     max_retries: int | None = Field(default=None, ge=0, le=1000)
     timeout_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)

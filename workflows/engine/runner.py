@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -177,7 +177,7 @@ class Slice:
     def _render(self, node: Node, step: Step[Any], row: Attempt) -> tuple[StepConfig, Any, StepContext]:
         """Resolve the config's expressions and check it against the step type's model."""
         raw = node.step.get("config") or {}
-        scope = context.scope_of(self.claim, self.program, self.history, now=self.began_at)
+        scope = context.scope_of(self.claim, self.program, self.history, now=self._now_of(node, row))
         try:
             resolved = resolve({k: v for k, v in raw.items() if k not in step.raw_keys}, scope, strict=self._strict)
             values = resolved.value | {key: raw[key] for key in step.raw_keys if key in raw}
@@ -191,6 +191,11 @@ class Slice:
             raise StepError("config_invalid", str(error), retryable=False, effect_happened=False) from error
         row.warnings = list(resolved.warnings)
         return config, masking.mask(cleaned, context.secret_needles()), self._step_context(node, row, scope)
+
+    def _now_of(self, node: Node, row: Attempt) -> datetime | None:
+        """Return what `now` means in a step: when its first attempt began, equal in all its attempts (ENGINE 4)."""
+        stored = self.history.stored.get(node.path)
+        return (stored.first_started_at if stored else None) or row.started_at
 
     @property
     def _strict(self) -> bool:

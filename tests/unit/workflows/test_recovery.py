@@ -377,3 +377,27 @@ def test_an_owner_with_one_execution_is_served_soon_where_branches_are_claimed_o
 
     # Each claim picks the late owner with probability 1/2: forty misses in a row do not happen.
     assert late in [factories.claim_one().execution_id for _ in range(40)]
+
+
+def test_now_is_the_same_in_all_attempts_of_a_step() -> None:
+    seen: list[object] = []
+
+    class Clock(Recording):
+        type = "recording"
+
+        def run(self, config: StepConfig, context: StepContext) -> Output:
+            seen.append(context.scope.find(("now",)))
+            if len(seen) == 1:
+                raise StepError("again", "once more")
+            return Output({})
+
+    register(Clock)
+    execution = factories.run(factories.make_workflow([{"name": "act", "type": "recording"}]))
+
+    with clock.moved_by(seconds=10):
+        factories.drain_all()
+
+    execution.refresh_from_db()
+    assert execution.status == "completed"
+    assert len(seen) == 2
+    assert seen[0] == seen[1]
