@@ -231,7 +231,7 @@ def test_metrics_count_requests_by_route_pattern(anyone: Client) -> None:
     assert 'http_requests_total{endpoint="(unknown)",method="GET",status_code="404"}' in text
     assert 'http_request_duration_seconds_bucket{endpoint="/live",le="0.005",method="GET"}' in text
     assert "http_requests_active 1.0" in text
-    assert "12345" not in text
+    assert "nope/12345" not in text
     assert "automation_redis_up 1.0" in text
     assert 'automation_dependency_up{name="database"} 1.0' in text
     assert "process_resident_memory_bytes" in text
