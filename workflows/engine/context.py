@@ -14,7 +14,7 @@ from core import clock, masking
 from core.expressions import Scope
 from workflows.choices import StepStatus
 from workflows.engine.lease import Claim
-from workflows.engine.program import Node, Program
+from workflows.engine.program import Node, Program, handles_error
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -81,7 +81,7 @@ def load_history(claim: Claim, program: Program) -> History:
         node = program.nodes[stored.node]
         if stored.status == StepStatus.COMPLETED:
             history.add(node, stored.output_data or {})
-        elif stored.status == StepStatus.FAILED and node.step.get("on_error") == "continue":
+        elif stored.status == StepStatus.FAILED and handles_error(node.step):
             history.add(node, {"error": stored.error_message, "error_code": stored.error_code})
     return history
 

@@ -143,12 +143,9 @@ def dialect_of(body: dict[str, Any], current: Workflow | None = None) -> Dialect
 def canonical(workflow: Workflow) -> dict[str, Any]:
     """Return the canonical definition of what the workflow's columns hold."""
     config = workflow.workflow_config
-    steps = config.get("steps", [])
     return {
         "format": FORMAT,
-        "steps": [canonical_step(step, index) for index, step in enumerate(steps)]
-        if isinstance(steps, list)
-        else steps,
+        "steps": _canonical_steps(config.get("steps", [])),
         "variables": {} if config.get("variables") is None else config["variables"],
         "settings": {
             "max_retries": workflow.max_retries,
@@ -159,21 +156,35 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
     }
 
 
-def canonical_step(step: Any, index: int) -> Any:
+def _canonical_steps(steps: Any, *, unnamed: str = "step") -> Any:
+    if not isinstance(steps, list):
+        return steps
+    return [canonical_step(step, index, unnamed=unnamed) for index, step in enumerate(steps)]
+
+
+def canonical_step(step: Any, index: int, *, unnamed: str = "step") -> Any:
     """Return one step in canonical form; what is no object is left for the validation to refuse."""
     if not isinstance(step, dict):
         return step
     # Only what is absent is replaced: a name of a wrong type is for the validation to refuse.
     names = (step[key] for key in ("name", "id") if step.get(key) not in (None, ""))
     made = {
-        "name": next(names, f"step_{index}"),
+        "name": next(names, f"{unnamed}_{index}"),
         "type": step.get("type"),
         "config": _canonical_config(_config_of(step)),
     }
     made |= {key: step[key] for key in CANONICAL_KEYS if step.get(key) is not None}
     if step.get("continue_on_error"):
         made["on_error"] = "continue"
+    elif isinstance(step.get("on_error"), list | dict):
+        made["on_error"] = _canonical_on_error(step["on_error"])
     return made
+
+
+def _canonical_on_error(branch: list[Any] | dict[str, Any]) -> dict[str, Any]:
+    """Return an error branch as {"steps": [...]}; it may also be given as the bare list, or as one step."""
+    steps = branch.get("steps", [branch] if branch else []) if isinstance(branch, dict) else branch
+    return {"steps": _canonical_steps(steps, unnamed="on_error")}
 
 
 def check_cron(expression: Any) -> None:
@@ -205,7 +216,7 @@ def _canonical_config(config: Any) -> Any:
 def _canonical_action(action: dict[str, Any]) -> dict[str, Any]:
     """Canonicalise an action's list of steps, or the action that is itself one step."""
     if isinstance(action.get("steps"), list):
-        return {**action, "steps": [canonical_step(step, i) for i, step in enumerate(action["steps"])]}
+        return {**action, "steps": _canonical_steps(action["steps"])}
     if "type" not in action or "steps" in action or "skip_to_step" in action:
         return action
     kept = {key: value for key, value in action.items() if key in STEP_KEYS and value is not None}

@@ -24,7 +24,7 @@ from workflows.choices import Lane
 log = logs.get(__name__)
 
 BATCH = 20
-# How many branches a claim looks at, in all and of each owner: enough for all processes that claim at a moment.
+# How many branches a claim looks at, in all and of each workflow: enough for all processes that claim at a moment.
 WINDOW = 100
 # A beat also learns of cancellations, which people expect to work within moments.
 LONGEST_BEAT_SECONDS = 2.0
@@ -61,18 +61,24 @@ _READY = f"{_DUE} AND waiting_on = ''"
 # The picked ids go through an array, so that the plan looks them up by key: this table is small or large from one
 # second to the next, and statistics about it are never right.
 _CLAIM = f"""
-WITH RECURSIVE owners AS (
-  (SELECT owner_id FROM workflow_branches WHERE {_READY} ORDER BY owner_id LIMIT 1)
+WITH RECURSIVE queues AS (
+  (SELECT owner_id, workflow_id FROM workflow_branches WHERE {_READY} ORDER BY owner_id, workflow_id LIMIT 1)
   UNION ALL
-  SELECT (SELECT owner_id FROM workflow_branches WHERE {_READY} AND owner_id > owners.owner_id
-    ORDER BY owner_id LIMIT 1)
-  FROM owners WHERE owners.owner_id IS NOT NULL
-), turns AS (
-  SELECT mine.id, mine.rank, row_number() OVER (PARTITION BY mine.owner_id, mine.rank ORDER BY mine.id) AS turn
-  FROM owners CROSS JOIN LATERAL (
-    SELECT id, rank, owner_id FROM workflow_branches WHERE {_READY} AND owner_id = owners.owner_id
+  SELECT following.owner_id, following.workflow_id
+  FROM queues CROSS JOIN LATERAL (
+    SELECT owner_id, workflow_id FROM workflow_branches
+    WHERE {_READY} AND (owner_id, workflow_id) > (queues.owner_id, queues.workflow_id)
+    ORDER BY owner_id, workflow_id LIMIT 1
+  ) following
+), heads AS (
+  SELECT mine.*, row_number() OVER (PARTITION BY mine.owner_id, mine.workflow_id, mine.rank ORDER BY mine.id) AS turn
+  FROM queues CROSS JOIN LATERAL (
+    SELECT id, rank, owner_id, workflow_id FROM workflow_branches
+    WHERE {_READY} AND owner_id = queues.owner_id AND workflow_id = queues.workflow_id
     ORDER BY rank, id LIMIT %(window)s
   ) mine
+), turns AS (
+  SELECT id, rank, row_number() OVER (PARTITION BY owner_id, rank ORDER BY turn, random()) AS turn FROM heads
 ), picked AS (
   SELECT array_agg(id) AS ids FROM (SELECT id FROM turns ORDER BY rank, turn, random() LIMIT %(window)s) best
 ), timers AS (
@@ -112,11 +118,11 @@ def _process_id() -> str:
 
 
 def claim(lane: Lane, *, limit: int = BATCH) -> list[Claim]:
-    """Claim up to `limit` due branches of a lane: timers that rang first, then by rank, owners taking turns.
+    """Claim up to `limit` due branches of a lane: timers that rang first, then by rank, everybody taking turns.
 
-    Rank puts continuations before new starts, then the executions' priority. Within a rank each owner's oldest
-    branch comes before anybody's second, and chance decides between owners, since most claims take one branch:
-    a queue of thousands holds up nobody else.
+    Rank puts continuations before new starts, then the executions' priority. Within a rank each owner's first
+    branch comes before anybody's second, and so do the workflows of one owner; chance decides between equals,
+    since most claims take one branch. A queue of thousands holds up nobody else.
     """
     faults.point("before_claim")
     name = me()

@@ -14,6 +14,7 @@ from workflows.engine.steps import registry
 
 END = -1
 CONDITIONALS = frozenset({"conditional", "condition"})
+ERROR_BRANCH = "on_error"
 
 
 @dataclass
@@ -55,6 +56,10 @@ class Program:
         step_type = registry.find(self.nodes[index].type)
         return step_type.lane if step_type else None
 
+    def after_error(self, node: Node) -> int:
+        """Return where the list goes on once `node` has failed: its error branch, or what follows it."""
+        return node.targets.get("error", _last_of(node, self.nodes).next)
+
     def effect_at(self, index: int) -> Effect:
         """Return the node's effect class: the author's choice, else the step type's default."""
         node = self.nodes[index]
@@ -69,6 +74,7 @@ def compile_program(definition: dict[str, Any]) -> Program:
     nodes: list[Node] = []
     _compile_list(definition.get("steps", []), nodes, prefix="", parent=None)
     _fall_through(nodes)
+    _rejoin_error_branches(nodes)
     return Program(nodes, definition.get("variables", {}), definition.get("settings", {}))
 
 
@@ -104,6 +110,8 @@ def _compile_list(steps: list[dict[str, Any]], nodes: list[Node], *, prefix: str
         made.append(node)
         if step["type"] in CONDITIONALS:
             _compile_branches(node, nodes)
+        if isinstance(step.get("on_error"), dict):
+            _compile_error_branch(node, nodes)
     for node, follower in zip(made, [*made[1:], None], strict=False):
         _link_list_item(node, follower, made, nodes)
     return made
@@ -128,6 +136,30 @@ def _compile_branches(node: Node, nodes: list[Node]) -> None:
         for tail in tails:
             _last_of(tail, nodes).next = join.index
         node.targets["join"] = join.index
+
+
+def handles_error(step: dict[str, Any]) -> bool:
+    """Tell whether the execution goes on after the step has failed."""
+    return bool(step.get("on_error", "fail") != "fail")
+
+
+def _compile_error_branch(node: Node, nodes: list[Node]) -> None:
+    """Compile the steps that run if `node` fails; after them the list goes on behind it.
+
+    The failed step is over by then, so its parent is theirs.
+    """
+    first = len(nodes)
+    steps = node.step["on_error"]["steps"]
+    inner = _compile_list(steps, nodes, prefix=f"{node.path}/{ERROR_BRANCH}/", parent=node.parent)
+    node.targets["error"] = first
+    node.targets["error_end"] = _last_of(inner[-1], nodes).index
+
+
+def _rejoin_error_branches(nodes: list[Node]) -> None:
+    """Let error branches end behind the step that failed; outer ones first, since inner ones end where they do."""
+    for node in nodes:
+        if "error_end" in node.targets:
+            nodes[node.targets["error_end"]].next = _last_of(node, nodes).next
 
 
 def _action_steps(action: dict[str, Any] | None, branch: str) -> list[dict[str, Any]]:

@@ -330,11 +330,8 @@ class Slice:
         policy = retry.policy_of(node.step, self.program.settings)
         if error.retryable and row.attempt < policy.max_attempts:
             self._retry_later(node, row, policy.pause_seconds(row.attempt, retry_after=error.retry_after_seconds))
-        elif node.step.get("on_error") == "continue":
-            self.history.add(node, {"error": row.error_message, "error_code": row.error_code})
-            self._go_to(node.next)
         else:
-            self._fail_execution(node, row)
+            self._go_on_after(node, row)
 
     def _retry_later(self, node: Node, row: Attempt, pause_seconds: float) -> None:
         wake_at = clock.now() + timedelta(seconds=pause_seconds)
@@ -348,16 +345,21 @@ class Slice:
         self.open = False
         self._accelerate(pause_seconds)
 
-    def _fail_execution(self, node: Node, row: Attempt) -> None:
-        parent = node.parent
-        while parent is not None:
-            outer = self.program.nodes[parent]
-            open_row = self._open_row(outer)
-            open_row.error_message = f"its action failed: {row.error_message}"[:LONGEST_ERROR]
-            self._end_attempt(open_row, StepStatus.FAILED)
-            parent = outer.parent
-        message = f"Step '{node.name}' failed: {row.error_message}"
-        self._finish(ExecutionStatus.FAILED, code=row.error_code, message=message)
+    def _go_on_after(self, node: Node, row: Attempt) -> None:
+        """Go on as the failed step's author said, or as that of a conditional around it did; else fail."""
+        failed, error = node, row.error_message
+        while not program.handles_error(failed.step):
+            if failed.parent is None:
+                message = f"Step '{node.name}' failed: {error}"
+                self._finish(ExecutionStatus.FAILED, code=row.error_code, message=message)
+                return
+            failed = self.program.nodes[failed.parent]
+            outer = self._open_row(failed)
+            outer.error_code, outer.error_message = row.error_code, f"its action failed: {error}"[:LONGEST_ERROR]
+            self._end_attempt(outer, StepStatus.FAILED)
+            row = outer
+        self.history.add(failed, {"error": row.error_message, "error_code": row.error_code})
+        self._go_to(self.program.after_error(failed))
 
     def _timed_out(self, node: Node, row: Attempt, effect: Effect) -> None:
         limit = node.step.get("timeout_seconds")

@@ -58,7 +58,8 @@ def _bounded(problems: Iterator[DefinitionProblem]) -> list[DefinitionProblem]:
 
 def _count(steps: list[Any]) -> int:
     """Count steps at every depth; an action that is one step counts for one."""
-    return len(steps) + sum(_count(_inner_steps(action)) for step in steps for action in _actions(step).values())
+    inner = (branch for step in steps for branch in (*_actions(step).values(), _error_branch(step)))
+    return len(steps) + sum(_count(_inner_steps(branch)) for branch in inner)
 
 
 def _inner_steps(action: dict[str, Any]) -> list[Any]:
@@ -113,13 +114,22 @@ def _step_problems(
         yield from _action_problems(step, place, siblings, known, path)
     if "when" in step:
         yield from _when_problems(step["when"], f"{place}/when")
+    yield from _on_error_problems(step, place, known, path)
+
+
+def _on_error_problems(step: dict[str, Any], place: str, known: set[str], path: str) -> Iterator[DefinitionProblem]:
+    steps = _error_branch(step).get("steps")
+    if isinstance(steps, list) and steps:
+        inside = known | {str(step["name"])}
+        yield from _list_problems(steps, f"{place}/on_error/steps", known=inside, prefix=f"{path}/on_error/")
+    elif step.get("on_error", "fail") not in ("fail", "continue"):
+        message = "must be fail, continue, or a list of steps to run instead"
+        yield DefinitionProblem(f"{place}/on_error", message, "on_error_invalid")
 
 
 def _envelope_problems(step: dict[str, Any], place: str) -> Iterator[DefinitionProblem]:
     if (effect := step.get("effect")) is not None and effect not in list(Effect):
         yield DefinitionProblem(f"{place}/effect", f"must be one of {', '.join(Effect)}", "effect_invalid")
-    if step.get("on_error", "fail") not in ("fail", "continue"):
-        yield DefinitionProblem(f"{place}/on_error", "must be fail or continue", "on_error_invalid")
     for key, lowest, highest in (("max_retries", 0, 1000), ("timeout_seconds", 0.001, 366 * 86_400)):
         value = step.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
@@ -255,6 +265,11 @@ def _actions(step: Any) -> dict[str, dict[str, Any]]:
         return {}
     keys = ("true_action", "false_action")
     return {key: config[key] for key in keys if isinstance(config.get(key), dict)}
+
+
+def _error_branch(step: Any) -> dict[str, Any]:
+    branch = step.get("on_error") if isinstance(step, dict) else None
+    return branch if isinstance(branch, dict) else {}
 
 
 def _holds_expression(value: Any) -> bool:

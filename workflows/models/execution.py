@@ -138,9 +138,9 @@ class Branch(models.Model):
         db_table = "workflow_branches"
         constraints = (models.UniqueConstraint(fields=("execution", "path"), name="branches_execution_path"),)
         indexes = (
-            # Reader: claim, ready branches of a lane, each owner's in order.
+            # Reader: claim, ready branches of a lane, those of each owner's workflow in order.
             models.Index(
-                fields=("lane", "owner_id", "rank", "id"),
+                fields=("lane", "owner_id", "workflow_id", "rank", "id"),
                 name="branches_ready",
                 condition=models.Q(claimed_by="", waiting_on=""),
             ),

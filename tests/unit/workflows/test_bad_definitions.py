@@ -125,7 +125,11 @@ def test_every_field_of_a_body_may_have_any_type_and_a_refusal_stores_nothing(fi
     [
         ([{"type": "log", "effect": []}], [("/steps/0/effect", "effect_invalid")]),
         ([{"type": "log", "effect": {"a": 1}}], [("/steps/0/effect", "effect_invalid")]),
-        ([{"type": "log", "on_error": [1]}], [("/steps/0/on_error", "on_error_invalid")]),
+        ([{"type": "log", "on_error": "retry"}], [("/steps/0/on_error", "on_error_invalid")]),
+        ([{"type": "log", "on_error": []}], [("/steps/0/on_error", "on_error_invalid")]),
+        ([{"type": "log", "on_error": {"steps": 5}}], [("/steps/0/on_error", "on_error_invalid")]),
+        ([{"type": "log", "on_error": [1]}], [("/steps/0/on_error/steps/0", "type_error")]),
+        ([{"type": "log", "on_error": {"type": "lgo"}}], [("/steps/0/on_error/steps/0/type", "unknown_type")]),
         ([{"type": "log", "on_error": {}}], [("/steps/0/on_error", "on_error_invalid")]),
         ([{"type": "log", "when": 5}], [("/steps/0/when", "type_error")]),
         ([{"type": "log", "when": [1]}], [("/steps/0/when", "type_error")]),

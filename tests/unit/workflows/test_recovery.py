@@ -368,6 +368,31 @@ def test_owners_take_turns_within_a_claim_however_long_one_of_them_queues() -> N
     assert late in [claim.execution_id for claim in lease.claim(Lane.FLOW, limit=2)]
 
 
+def test_workflows_of_one_owner_take_turns_however_long_one_of_them_queues() -> None:
+    steps = [{"name": "act", "type": "log", "config": {}}]
+    owner = factories.make_owner()
+    many, few = factories.make_workflow(steps, owner=owner), factories.make_workflow(steps, owner=owner)
+    for _ in range(300):
+        factories.start(many)
+    late = factories.start(few).pk
+
+    assert late in [claim.execution_id for claim in lease.claim(Lane.FLOW, limit=2)]
+
+
+def test_an_owner_with_many_workflows_gets_no_more_turns_than_one_with_a_single_workflow() -> None:
+    steps = [{"name": "act", "type": "log", "config": {}}]
+    wide, narrow = factories.make_owner("Wide"), factories.make_owner("Narrow")
+    for workflow in [factories.make_workflow(steps, owner=wide) for _ in range(10)]:
+        factories.start(workflow)
+    single = factories.make_workflow(steps, owner=narrow)
+    for _ in range(10):
+        factories.start(single)
+
+    owners = [claim.owner_id for claim in lease.claim(Lane.FLOW, limit=10)]
+
+    assert (owners.count(wide.pk), owners.count(narrow.pk)) == (5, 5)
+
+
 def test_an_owner_with_one_execution_is_served_soon_where_branches_are_claimed_one_by_one() -> None:
     steps = [{"name": "act", "type": "log", "config": {}}]
     many, few = factories.make_workflow(steps), factories.make_workflow(steps)

@@ -217,6 +217,82 @@ def test_on_error_continue_goes_on_after_the_last_attempt() -> None:
     assert factories.outputs(execution)["end"]["message"] == "config_invalid"
 
 
+FAILING = {"type": "delay", "config": {"seconds": "{{trigger.x}}"}}
+
+
+def test_an_error_branch_runs_when_the_step_failed_and_the_list_goes_on_behind_it() -> None:
+    rescue = [log_step("note", "{{steps.bad.error_code}}"), log_step("tell", "{{steps.note.message}}")]
+    workflow = factories.make_workflow([{"name": "bad", **FAILING, "on_error": rescue}, log_step("end")])
+
+    failed = factories.run(workflow, {"x": "soon"})
+    passed = factories.run(workflow, {"x": 0})
+
+    assert (failed.status, passed.status) == ("completed", "completed")
+    assert factories.statuses(failed) == [
+        ("bad", 1, "failed"),
+        ("bad/on_error/note", 1, "completed"),
+        ("bad/on_error/tell", 1, "completed"),
+        ("end", 1, "completed"),
+    ]
+    assert factories.outputs(failed)["bad/on_error/tell"]["message"] == "config_invalid"
+    assert [path for path, _, _ in factories.statuses(passed)] == ["bad", "end"]
+
+
+def test_a_failure_inside_an_error_branch_fails_the_execution() -> None:
+    bad = {"name": "bad", **FAILING, "on_error": {"steps": [{"name": "worse", **FAILING}]}}
+
+    execution = factories.run(factories.make_workflow([bad, log_step("end")]), {"x": "soon"})
+
+    assert (execution.status, execution.error_code) == ("failed", "config_invalid")
+    assert factories.statuses(execution) == [("bad", 1, "failed"), ("bad/on_error/worse", 1, "failed")]
+
+
+def test_an_error_branch_of_an_error_branch_ends_behind_the_outermost_step() -> None:
+    inner = {"name": "worse", **FAILING, "on_error": log_step("last_resort")}
+    bad = {"name": "bad", **FAILING, "on_error": [inner]}
+
+    execution = factories.run(factories.make_workflow([bad, log_step("end")]), {"x": "soon"})
+
+    assert execution.status == "completed"
+    assert [path for path, _, status in factories.statuses(execution) if status == "completed"] == [
+        "bad/on_error/worse/on_error/last_resort",
+        "end",
+    ]
+
+
+def test_an_error_branch_goes_on_after_a_wait_of_its_own() -> None:
+    pause = {"name": "pause", "type": "delay", "config": {"seconds": 5}}
+    bad = {"name": "bad", **FAILING, "on_error": [pause, log_step("note", "{{steps.bad.error_code}}")]}
+    execution = factories.run(factories.make_workflow([bad, log_step("end")]), {"x": "soon"})
+
+    with clock.moved_by(seconds=6):
+        factories.drain_all()
+
+    execution.refresh_from_db()
+    assert execution.status == "completed"
+    assert factories.outputs(execution)["bad/on_error/note"]["message"] == "config_invalid"
+
+
+def test_a_conditional_rescues_what_fails_inside_its_action() -> None:
+    check = {
+        "name": "check",
+        "type": "conditional",
+        "config": {"condition": "true", "true_action": FAILING},
+        "on_error": [log_step("rescue", "{{steps.check.error_code}}")],
+    }
+
+    execution = factories.run(factories.make_workflow([check, log_step("end")]), {"x": "soon"})
+
+    assert execution.status == "completed"
+    assert sorted(factories.statuses(execution)) == [
+        ("check", 1, "failed"),
+        ("check/on_error/rescue", 1, "completed"),
+        ("check/true", 1, "failed"),
+        ("end", 1, "completed"),
+    ]
+    assert factories.outputs(execution)["check/on_error/rescue"]["message"] == "config_invalid"
+
+
 def test_a_failure_inside_an_action_fails_the_conditional_too() -> None:
     check = {
         "name": "check",
