@@ -58,6 +58,7 @@ class Claim:
 
 _DUE = "lane = %(lane)s AND claimed_by = ''"
 _READY = f"{_DUE} AND waiting_on = ''"
+# A start may commit in the very moment its workflow is deleted: the claim sees the deletion then.
 # The picked ids go through an array, so that the plan looks them up by key: this table is small or large from one
 # second to the next, and statistics about it are never right.
 _CLAIM = f"""
@@ -94,10 +95,11 @@ WITH RECURSIVE queues AS (
 UPDATE workflow_branches b
 SET claimed_by = %(me)s, fence = b.fence + 1, wake_at = NULL, waiting_on = '', waiting_reason = '',
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-FROM due, workflow_executions e
-WHERE b.id = due.id AND e.id = b.execution_id
+FROM due, workflow_executions e, workflows w
+WHERE b.id = due.id AND e.id = b.execution_id AND w.id = e.workflow_id
 RETURNING b.id, b.execution_id, b.cursor, b.attempt, b.fence, b.recoveries, due.waiting_on,
-  e.uuid, e.workflow_id, e.version_id, e.owner_id, e.status, e.trigger_type, e.trigger_data, e.stop_requested,
+  e.uuid, e.workflow_id, e.version_id, e.owner_id, e.status, e.trigger_type, e.trigger_data,
+  CASE WHEN e.stop_requested = '' AND w.deleted_at IS NOT NULL THEN 'cancel' ELSE e.stop_requested END,
   e.correlation_id, e.started_at, e.deadline_at,
   (SELECT count(*) FROM due) >= %(limit)s
 """  # noqa: S608  (no value is pasted in: _DUE is the constant above)

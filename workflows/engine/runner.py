@@ -90,7 +90,7 @@ class Slice:
 
     def _may_start(self) -> bool:
         if self.claim.stop_requested:
-            self._finish(ExecutionStatus.CANCELLED)
+            self._finish(ExecutionStatus.CANCELLED, message="Execution cancelled")
         elif self.claim.recoveries > MOST_RECOVERIES:
             message = f"Execution was recovered {MOST_RECOVERIES} times after crashes and is given up"
             self._finish(ExecutionStatus.FAILED, code="recovery_exhausted", message=message)
@@ -304,7 +304,6 @@ class Slice:
         row.status = StepStatus.WAITING
         self._make_storable(row)
         seconds = max((outcome.until - clock.now()).total_seconds(), 0.0)
-        explicit = bool(self.program.settings.get("timeout_is_explicit"))
         self._save(
             [*self._take_unsaved(), row],
             Next(
@@ -313,11 +312,15 @@ class Slice:
                 wake_at=outcome.until,
                 waiting_on=WaitingOn.TIMER,
                 reason=outcome.reason,
-                extends_deadline_seconds=0.0 if explicit else seconds,
+                extends_deadline_seconds=self._unlimited(seconds),
             ),
         )
         self.open = False
         self._accelerate(seconds)
+
+    def _unlimited(self, seconds: float) -> float:
+        """Return how much of a wait the time limit leaves out: nothing of it where the author set the limit."""
+        return 0.0 if self.program.settings.get("timeout_is_explicit") else seconds
 
     def _failed(self, node: Node, row: Attempt, error: StepError) -> None:
         self._end_attempt(row, StepStatus.FAILED)
@@ -339,7 +342,13 @@ class Slice:
             f"retries step '{node.name}' at {wake_at:%H:%M:%S} UTC after attempt {row.attempt}: {row.error_message}"
         )
         following = Next(
-            self.cursor, row.attempt + 1, wake_at=wake_at, waiting_on=WaitingOn.RETRY, reason=reason, lane=self.lane
+            self.cursor,
+            row.attempt + 1,
+            wake_at=wake_at,
+            waiting_on=WaitingOn.RETRY,
+            reason=reason,
+            lane=self.lane,
+            extends_deadline_seconds=self._unlimited(pause_seconds),
         )
         self._save(self._take_unsaved(), following, retries=1)
         self.open = False

@@ -206,6 +206,18 @@ def test_a_failing_step_is_tried_again_after_1_2_4_seconds_then_fails_the_execut
     assert factories.outputs(execution) == {"first": {"message": "hello", "level": "info"}}
 
 
+def test_a_pause_before_a_retry_does_not_count_against_the_default_time_limit() -> None:
+    calling = {"name": "call", "type": "http_request", "config": {"url": "http://127.0.0.1:1/"}}
+    patient = factories.make_workflow([{**calling, "retry": {"initial_interval": 200}}])
+    explicit = factories.make_workflow([{**calling, "retry": {"initial_interval": 200}}], timeout_seconds=300)
+    running = [factories.run(workflow) for workflow in (patient, explicit)]
+
+    limits = [(row.deadline_at - row.started_at).total_seconds() for row in running]
+
+    assert 500 <= limits[0] <= 541
+    assert limits[1] == pytest.approx(300, abs=0.1)
+
+
 def test_on_error_continue_goes_on_after_the_last_attempt() -> None:
     bad = {"name": "bad", "type": "delay", "config": {"seconds": "{{trigger.x}}"}, "continue_on_error": True}
     workflow = factories.make_workflow([bad, log_step("end", "{{steps.bad.error_code}}")])

@@ -9,7 +9,7 @@ from workflows import services
 from workflows.choices import Lane, StopReason
 from workflows.engine import stop, sweep
 from workflows.engine.runner import Slice
-from workflows.models import Branch, StepAttempt
+from workflows.models import Branch, StepAttempt, Workflow
 
 pytestmark = pytest.mark.django_db
 
@@ -180,3 +180,14 @@ def test_steps_after_a_retried_one_run_again_but_a_completed_once_step_does_not(
         ("b", 2, "completed"),
         ("c", 1, "completed"),
     ]
+
+
+def test_a_start_that_commits_while_its_workflow_is_deleted_never_runs() -> None:
+    workflow = factories.make_workflow([{"name": "act", "type": "log", "config": {}}])
+    read_before = Workflow.objects.get(pk=workflow.pk)
+    services.delete_workflow(workflow, actor="test")
+
+    execution = factories.run(read_before)
+
+    assert (execution.status, execution.error_message) == ("cancelled", "Execution cancelled")
+    assert factories.statuses(execution) == []
