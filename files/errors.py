@@ -1,5 +1,7 @@
 """Coded refusals of files."""
 
+from collections.abc import Sequence
+
 from core.errors import Conflict, InvalidInput, InvalidState, NotFound, Problem
 
 
@@ -35,6 +37,15 @@ class TypeMismatch(UploadRefused):
     """The name's extension and the content disagree."""
 
     code = "TYPE_MISMATCH"
+
+
+class NoFileAccepted(InvalidInput):
+    """Of several uploads none was taken; nothing was stored."""
+
+    def __init__(self, refusals: Sequence[tuple[str, str]]) -> None:
+        reasons = "; ".join(f"{filename or 'unnamed'}: {reason}" for filename, reason in refusals)
+        problems = [Problem(("body", "files", index), reason) for index, (_, reason) in enumerate(refusals)]
+        super().__init__(f"No file was accepted. {reasons}", problems=problems)
 
 
 class FileNotProcessable(InvalidState):

@@ -4,7 +4,8 @@ Started by `files.sandbox` as a plain program with an empty environment. It hold
 imports no Django, and confines itself before it looks at the first byte of the file.
 
 Lines: any number of {"text": str}, then one of {"done": {metadata, tables, truncated}} or
-{"error": {code, message}}. An answer without its last line means that the child died.
+{"error": {code, message}}. An answer without this line means that the child died.
+Where tables cost more than text, {"tables": [...]} or {"warning": str} follows `done`, which then stands by itself.
 """
 
 import json
@@ -59,8 +60,9 @@ def answer(extension: str, limit_values: dict[str, Any]) -> None:
     from files.extractors.base import ExtractionFailed, Limits
 
     limits = Limits(**limit_values)
+    content = sys.stdin.buffer.read()
     try:
-        result = registry.load(extension)(sys.stdin.buffer.read(), limits)
+        result = registry.load(extension)(content, limits)
     except ExtractionFailed as error:
         _write({"error": {"code": error.code, "message": error.message}})
     except MemoryError:
@@ -70,10 +72,25 @@ def answer(extension: str, limit_values: dict[str, Any]) -> None:
         message = f"The extractor failed: {type(error).__name__}: {error}"[:500]
         _write({"error": {"code": "corrupt", "message": message}})
     else:
-        for start in range(0, len(result.text), _LINE_CHARACTERS):
-            _write({"text": result.text[start : start + _LINE_CHARACTERS]})
-        done = {"metadata": result.metadata, "tables": result.tables, "truncated": result.truncated}
-        _write({"done": done})
+        _write_result(result)
+        if registry.has_table_reader(extension):
+            _add_tables(extension, content, limits)
+
+
+def _write_result(result: Any) -> None:
+    for start in range(0, len(result.text), _LINE_CHARACTERS):
+        _write({"text": result.text[start : start + _LINE_CHARACTERS]})
+    _write({"done": {"metadata": result.metadata, "tables": result.tables, "truncated": result.truncated}})
+
+
+def _add_tables(extension: str, content: bytes, limits: Any) -> None:
+    """Read tables; whatever goes wrong with them is a warning, since the text has been told."""
+    from files.extractors import registry
+
+    try:
+        _write({"tables": registry.load_table_reader(extension)(content, limits)})
+    except BaseException as error:  # noqa: BLE001  (see `answer`)
+        _write({"warning": f"Tables were not read: {type(error).__name__}: {error}"[:300]})
 
 
 def _write(line: dict[str, Any]) -> None:

@@ -26,6 +26,8 @@ _MIME_TYPES = {
     "pdf": "application/pdf",
     "doc": "application/msword",
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    "docm": "application/vnd.ms-word.document.macroEnabled.12",
+    "xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
     "txt": "text/plain",
     "csv": "text/csv",
     "xls": "application/vnd.ms-excel",
@@ -39,7 +41,12 @@ MARKERS = {
     "xls": "Workbook".encode("utf-16-le"),
     "encrypted": "EncryptedPackage".encode("utf-16-le"),
 }
+# Extension -> the kind of its parts; macro documents differ in what this project never reads.
+_OFFICE = {"docx": "docx", "docm": "docx", "xlsx": "xlsx", "xlsm": "xlsx"}
 TEXT_EXTENSIONS = frozenset({"txt", "csv"})
+# The announcement that such a text begins with.
+ISO_2022_KR = b"\x1b$)C"
+_FEWEST_UTF32_BYTES = 16
 _LONGEST_MARKER = max(map(len, MARKERS.values()))
 
 
@@ -64,8 +71,8 @@ class Fingerprint:
             return is_pdf(self.head)
         if extension in TEXT_EXTENSIONS:
             return is_text(self.head)
-        if extension in {"docx", "xlsx"}:
-            return self._is_zip_with(extension) or self._is_ole_with("encrypted")
+        if extension in _OFFICE:
+            return self._is_zip_with(_OFFICE[extension]) or self.is_encrypted_office()
         if extension in {"doc", "xls"}:
             return self._is_ole_with(extension)
         return True
@@ -76,8 +83,15 @@ class Fingerprint:
         found_ole = (name for name in ("doc", "xls", "encrypted") if self._is_ole_with(name))
         return next(found, None) or next(found_ole, None) or describe(self.head)
 
+    def is_zip(self) -> bool:
+        return self.head.startswith(_ZIP)
+
+    def is_encrypted_office(self) -> bool:
+        """Tell whether this is the OLE container in which Office puts documents with a password."""
+        return self._is_ole_with("encrypted")
+
     def _is_zip_with(self, part: str) -> bool:
-        return self.head.startswith(_ZIP) and part in self.markers
+        return self.is_zip() and part in self.markers
 
     def _is_ole_with(self, stream: str) -> bool:
         return self.head.startswith(_OLE) and stream in self.markers
@@ -98,25 +112,42 @@ def describe(head: bytes) -> str:
 
 
 def is_pdf(head: bytes) -> bool:
-    """Tell whether the PDF header stands in the first 1,024 bytes, where readers look for it.
+    """Tell whether the PDF header stands in the first 1,024 bytes (after blanks), where readers look for it.
 
     A web page may carry the header in its text and is still a web page.
     """
-    return b"%PDF-" in head[:1024] and not _HTML.match(head)
+    return b"%PDF-" in head.lstrip()[:1024] and not _HTML.match(head)
 
 
 def is_text(head: bytes) -> bool:
     """Tell whether `head` is text in some encoding: no binary signature and next to no control bytes."""
     if head.startswith((*_ZIP, _OLE, b"%PDF-", b"\x89PNG", b"\x7fELF", b"\x1f\x8b", b"\xff\xd8\xff")):
         return False
-    if head.startswith(_BOMS) or utf16_byte_order(head):
+    if head.startswith(_BOMS) or wide_encoding(head):
         return True
-    controls = len(head) - len(head.translate(None, _CONTROLS))
+    # ISO-2022-KR shifts with two control bytes.
+    shifts = head.count(b"\x0e") + head.count(b"\x0f") if head.startswith(ISO_2022_KR) else 0
+    controls = len(head) - len(head.translate(None, _CONTROLS)) - shifts
     return controls * 100 <= len(head)
 
 
-def utf16_byte_order(head: bytes) -> str | None:
-    """Return `utf-16-le` or `utf-16-be` for text without a mark whose zero bytes stand on one side only."""
+def wide_encoding(head: bytes) -> str | None:
+    """Return `utf-16-le`, `utf-16-be`, `utf-32-le` or `utf-32-be` for text without a mark, by where its zero bytes are.
+
+    Only text of mostly Latin letters can be told so.
+    """
+    quarters = [head[offset::4].count(0) * 4 for offset in range(4)]
+    length = len(head)
+    if length >= _FEWEST_UTF32_BYTES and length % 4 == 0:
+        if min(quarters[2:]) * 20 >= length * 19 and max(quarters[:1]) * 20 <= length:
+            return "utf-32-le"
+        if min(quarters[:2]) * 20 >= length * 19 and max(quarters[3:]) * 20 <= length:
+            return "utf-32-be"
+    return _utf16_byte_order(head)
+
+
+def _utf16_byte_order(head: bytes) -> str | None:
+    """Zero bytes stand on one side only."""
     even, odd = head[0::2].count(0), head[1::2].count(0)
     if max(even, odd) * 4 < len(head) // 2 or min(even, odd) * 20 > max(even, odd):
         return None

@@ -25,6 +25,8 @@ _ANSWER_BYTES_PER_CHARACTER = 12
 _ANSWER_SLACK_BYTES = 32 * 1024**2
 _READ_BYTES = 256 * 1024
 _TICK_SECONDS = 0.5
+# Begins the line that makes the text whole; JSON escapes line feeds, so nothing else looks like it.
+_DONE = b'{"done":'
 _UNSTORABLE = dict.fromkeys((0, *range(0xD800, 0xE000)))
 
 
@@ -94,6 +96,8 @@ def _read_answer(
         answer += chunk
         now = time.monotonic()
         if now >= deadline:
+            if _DONE in answer:
+                break  # the text is there; only the tables took too long
             raise ChildDied("extract_timeout", f"The extraction took longer than {limits.wall_seconds:g} seconds")
         if len(answer) > max_bytes:
             raise ChildDied("too_large", f"The extraction gave more than {max_bytes} bytes")
@@ -138,17 +142,33 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def _result(answer: bytes, return_code: int, limits: Limits) -> Extraction:
     """Read the lines of the answer, or say how the child died."""
     texts: list[str] = []
+    done: Extraction | None = None
     for line in answer.splitlines():
         try:
             message = json.loads(line)
         except ValueError:  # cut off by the child's death
             break
+        if done is not None:
+            return _with_tables(done, message)
         if "error" in message:
             raise ExtractionFailed(message["error"]["code"], _storable(message["error"]["message"]))
         if "done" in message:
-            return _extraction("".join(texts), message["done"])
-        texts.append(message["text"])
-    raise _death(return_code, limits)
+            done = _extraction("".join(texts), message["done"])
+        else:
+            texts.append(message["text"])
+    if done is None:
+        raise _death(return_code, limits)
+    if return_code:
+        done.warnings.append(f"Tables were not read: {_death(return_code, limits).message}")
+    return done
+
+
+def _with_tables(extraction: Extraction, message: dict[str, Any]) -> Extraction:
+    """Add what came after the text: tables, or why there are none."""
+    if "warning" in message:
+        extraction.warnings.append(_storable(message["warning"]))
+    extraction.tables += _storable_json(message.get("tables", []))
+    return extraction
 
 
 def _extraction(text: str, done: dict[str, Any]) -> Extraction:

@@ -6,6 +6,7 @@ atomically, and the local one is written under a temporary name, synced and rena
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ from core import ids
 
 CHUNK_BYTES = 64 * 1024
 _INCOMING = "incoming"
+# No upload takes this long, so what is older was left by a process that was killed.
+ABANDONED_AFTER_SECONDS = 24 * 3600
 
 
 @contextmanager
@@ -52,6 +55,22 @@ def store(stream: IO[bytes], *, name: str, size_bytes: int) -> str:
 def remove(name: str) -> None:
     """Delete bytes; missing ones are no error."""
     default_storage.delete(name)
+
+
+def remove_abandoned() -> int:
+    """Delete half-written files that killed processes left in a local storage; return how many."""
+    folder = _local_path(_INCOMING)
+    if folder is None or not folder.is_dir():
+        return 0
+    oldest = time.time() - ABANDONED_AFTER_SECONDS
+    removed = 0
+    for partial in folder.glob("*.part"):
+        # Renamed or removed by others meanwhile: gone all the same.
+        with suppress(FileNotFoundError):
+            if partial.stat().st_mtime < oldest:
+                partial.unlink()
+                removed += 1
+    return removed
 
 
 @contextmanager

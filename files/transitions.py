@@ -122,6 +122,11 @@ def delete(file: File) -> bool:
     return bool(live.update(status=FileStatus.DELETED, deleted_at=now, updated_at=now, **_RELEASED))
 
 
+def release(claim: Claim) -> bool:
+    """Give a file back that was not to blame: due again at once, and the next claim counts no recovery."""
+    return bool(_held(claim).update(recoveries=F("recoveries") - 1, **_RELEASED))
+
+
 def release_expired() -> int:
     """Take files from workers whose lease has ended; they stay `processing` and are due again."""
     expired = File.objects.filter(status=FileStatus.PROCESSING, lease_until__lt=DatabaseNow())

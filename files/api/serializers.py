@@ -26,6 +26,21 @@ class UploadSerializer(serializers.Serializer[File]):
         return "File uploaded successfully"
 
 
+class UploadManyRequestSerializer(serializers.Serializer[Any]):
+    files = serializers.ListField(child=serializers.FileField(), help_text="The documents, with their names.")
+
+
+class UploadErrorSerializer(serializers.Serializer[Any]):
+    filename = serializers.CharField(help_text="As the client gave it.")
+    error = serializers.CharField()
+
+
+class UploadManySerializer(serializers.Serializer[Any]):
+    message = serializers.CharField()
+    files = UploadSerializer(many=True)
+    errors = UploadErrorSerializer(many=True)  # type: ignore[assignment]  # the contract's name
+
+
 class FileSerializer(serializers.Serializer[File]):
     """One file with its whole text."""
 

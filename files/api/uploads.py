@@ -14,7 +14,16 @@ _FRAMING_BYTES = 1024**2
 
 
 class SizeLimitUploadHandler(FileUploadHandler):
-    """Stands before Django's handlers. Raises FileTooLarge by Content-Length, else at the first chunk too many."""
+    """Stands before Django's handlers. Raises FileTooLarge by Content-Length, else at the first chunk too many.
+
+    With `goes_on` a file over the limit is cut one byte past it instead, so that the others of the request are read
+    and the service refuses that one by its size.
+    """
+
+    def __init__(self, request: HttpRequest, *, goes_on: bool = False) -> None:
+        super().__init__(request)
+        self.unfinished = False
+        self._goes_on = goes_on
 
     def handle_raw_input(
         self,
@@ -24,24 +33,37 @@ class SizeLimitUploadHandler(FileUploadHandler):
         boundary: str,
         encoding: str | None = None,
     ) -> None:
-        if content_length > settings.MAX_FILE_SIZE_BYTES + _FRAMING_BYTES:
+        if content_length > settings.MAX_FILE_SIZE_BYTES + _FRAMING_BYTES and not self._goes_on:
             raise too_large()
 
-    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes:
-        if start + len(raw_data) > settings.MAX_FILE_SIZE_BYTES:
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        super().new_file(*args, **kwargs)
+        self.unfinished = True
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> bytes | None:
+        room = settings.MAX_FILE_SIZE_BYTES + 1 - start
+        if len(raw_data) < room:
+            return raw_data
+        if not self._goes_on:
             raise too_large()
-        return raw_data
+        return raw_data[: max(room, 0)] or None
 
     def file_complete(self, file_size: int | None) -> UploadedFile[Any] | None:
+        self.unfinished = False
         return None
 
 
-def limit_upload(request: HttpRequest) -> None:
+def limit_upload(request: HttpRequest, *, goes_on: bool = False) -> None:
     """Put the size limit before the request's upload handlers; its body must not have been read yet."""
     request.upload_handlers = [
-        SizeLimitUploadHandler(request),
+        SizeLimitUploadHandler(request, goes_on=goes_on),
         *(load_handler(handler, request) for handler in settings.FILE_UPLOAD_HANDLERS),
     ]
+
+
+def ended_early(request: HttpRequest) -> bool:
+    """Tell whether the body ended in the middle of a file."""
+    return any(getattr(handler, "unfinished", False) for handler in request.upload_handlers)
 
 
 def close_upload(request: HttpRequest) -> None:

@@ -9,6 +9,7 @@ urlpatterns = [
     path("files", views.FileListView.as_view()),
     # Literal sub-paths win over {id}.
     path("files/upload", views.UploadView.as_view()),
+    path("files/upload-multiple", views.UploadManyView.as_view()),
     path("files/stats/summary", views.SummaryView.as_view()),
     path("files/process/<str:key>", views.ProcessAliasView.as_view()),
     path("files/extract/<str:key>", views.ExtractAliasView.as_view()),

@@ -41,19 +41,24 @@ class FileListView(ContractView):
         return bare_array(serializers.FileListItemSerializer(cast("Any", page.items), many=True).data, page)
 
 
-class UploadView(ContractView):
-    """`/files/upload`, and `/upload` of old clients."""
+class _UploadingView(ContractView):
+    """Reads multipart bodies under the size limit."""
 
     parser_classes = (MultiPartParser,)
+    goes_on_past_the_limit = False
 
     def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
         # Before authentication, since the session's CSRF check may read the body.
-        uploads.limit_upload(request)
+        uploads.limit_upload(request, goes_on=self.goes_on_past_the_limit)
         return super().initialize_request(request, *args, **kwargs)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         uploads.close_upload(request._request)
         return super().finalize_response(request, response, *args, **kwargs)
+
+
+class UploadView(_UploadingView):
+    """`/files/upload`, and `/upload` of old clients."""
 
     @extend_schema(
         request={"multipart/form-data": serializers.UploadRequestSerializer},
@@ -61,22 +66,45 @@ class UploadView(ContractView):
     )
     def post(self, request: Request) -> Response:
         """Take a document; it is extracted in the background."""
-        uploads_given = request.FILES.getlist("file")
-        if not uploads_given:
-            raise UploadRefused("No filename provided")
-        if len(uploads_given) > 1:
+        given = _given(request, "file")
+        if len(given) > 1:
             # To take one of them would lose the others without a word.
-            raise UploadRefused(f"{len(uploads_given)} files in the field `file`: send one in each request")
-        upload = uploads_given[0]
+            raise UploadRefused(f"{len(given)} files in the field `file`: send one in each request")
         principal = principal_of(request)
         file = services.upload_file(
             principal.owner,
             actor=principal.actor,
-            stream=upload.file,
-            filename=upload.name or "",
+            stream=given[0].file,
+            filename=given[0].name or "",
             correlation_id=_correlation_id(request),
         )
         return Response(serializers.UploadSerializer(file).data)
+
+
+class UploadManyView(_UploadingView):
+    """`/files/upload-multiple`."""
+
+    goes_on_past_the_limit = True
+
+    @extend_schema(
+        request={"multipart/form-data": serializers.UploadManyRequestSerializer},
+        responses=serializers.UploadManySerializer,
+    )
+    def post(self, request: Request) -> Response:
+        """Take several documents, each for itself; `errors` says which were refused and why."""
+        principal = principal_of(request)
+        outcomes = services.upload_files(
+            principal.owner,
+            actor=principal.actor,
+            uploads=[(upload.file, upload.name or "") for upload in _given(request, "files")],
+            correlation_id=_correlation_id(request),
+        )
+        taken = [outcome.file for outcome in outcomes if outcome.file]
+        refused = [
+            {"filename": outcome.filename, "error": outcome.refusal.detail} for outcome in outcomes if outcome.refusal
+        ]
+        message = f"{len(taken)} of {len(outcomes)} files uploaded successfully"
+        return Response(serializers.UploadManySerializer({"message": message, "files": taken, "errors": refused}).data)
 
 
 class FileView(ContractView):
@@ -91,7 +119,7 @@ class FileView(ContractView):
     def delete(self, request: Request, key: str) -> Response:
         """Delete a file: hidden from every read, its bytes removed."""
         file = _file(request, key)
-        services.delete_file(file)
+        services.delete_file(file, actor=principal_of(request).actor)
         return Response({"message": "File deleted successfully", "file_id": file.pk})
 
 
@@ -106,7 +134,7 @@ class ProcessView(ContractView):
     def post(self, request: Request, key: str) -> Response:
         """Ask for processing; the options may stand in the body or in the query."""
         file = _file(request, key)
-        services.process_file(file, **_process_options(request))
+        services.process_file(file, actor=principal_of(request).actor, **_process_options(request))
         return Response({"message": "File processing started", "file_id": file.pk})
 
 
@@ -161,6 +189,16 @@ class SummaryView(ContractView):
         """Count the caller's files by status."""
         statistics = selectors.summarise(principal_of(request))
         return Response(serializers.SummarySerializer({"statistics": statistics}).data)
+
+
+def _given(request: Request, field: str) -> list[Any]:
+    """Return the files of a form's field. Raises: UploadRefused when there is none, or not the whole of the last."""
+    given = request.FILES.getlist(field)
+    if uploads.ended_early(request._request):
+        raise UploadRefused("The upload ended before its file was complete")
+    if not given:
+        raise UploadRefused("No filename provided")
+    return list(given)
 
 
 def _file(request: Request, key: str, *, with_text: bool = False) -> File:

@@ -17,6 +17,17 @@ class Limits:
     max_csv_rows: int = 1_000_000
     max_csv_columns: int = 10_000
     max_csv_field_bytes: int = 1024**2
+    max_zip_parts: int = 2_000
+    max_zip_bytes: int = 100 * 1024**2
+    max_part_bytes: int = 60 * 1024**2
+    max_zip_ratio: int = 200
+    max_sheet_rows: int = 200_000
+    max_sheet_columns: int = 16_384
+    max_grid_cells: int = 5_000_000
+    max_grid_ratio: int = 50
+    # Ruled pages of a PDF whose tables are read; 0 reads none.
+    pdf_table_pages: int = 3
+    pdf_table_seconds: int = 10
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -26,13 +37,15 @@ class Limits:
 class Extraction:
     """The text of a file and what is known about it.
 
-    `metadata` holds the contract's keys of the format; `tables` is [{name, rows: [[cell text]]}].
+    `metadata` holds the contract's keys of the format; `tables` is [{name, rows: [[cell text]]}];
+    `warnings` are sentences about what could not be read beside the text.
     """
 
     text: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)
     tables: list[dict[str, Any]] = field(default_factory=list)
     truncated: bool = False
+    warnings: list[str] = field(default_factory=list)
 
 
 class ExtractionFailed(Exception):
@@ -42,6 +55,31 @@ class ExtractionFailed(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+# The first rows of tables are kept beside the text, for people to look at.
+TABLE_ROWS = 1_000
+TABLE_CHARACTERS = 1_000_000
+
+
+class TableSink:
+    """Gathers tables: at most TABLE_ROWS rows of each, and TABLE_CHARACTERS in all."""
+
+    def __init__(self) -> None:
+        self.tables: list[dict[str, Any]] = []
+        self._room = TABLE_CHARACTERS
+
+    def begin(self, name: str) -> None:
+        self.tables.append({"name": name, "rows": []})
+
+    def add(self, row: list[str]) -> None:
+        """Add a row to the table begun last, if there is room."""
+        rows = self.tables[-1]["rows"]
+        if len(rows) >= TABLE_ROWS or self._room <= 0:
+            return
+        self._room -= sum(map(len, row)) + len(row)
+        if self._room > 0:
+            rows.append(row)
 
 
 class TextSink:

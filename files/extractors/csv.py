@@ -9,13 +9,18 @@ import io
 from collections.abc import Iterator
 from typing import Any
 
-from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink
+from files.extractors.base import (
+    TABLE_CHARACTERS,
+    TABLE_ROWS,
+    Extraction,
+    ExtractionFailed,
+    Limits,
+    TextSink,
+)
 from files.extractors.decoding import decode
 
 # clevercsv's search grows with the sample; a dialect shows in the first lines.
 _SAMPLE_CHARACTERS = 16 * 1024
-_TABLE_ROWS = 1_000
-_TABLE_CHARACTERS = 1_000_000
 
 
 def extract(content: bytes, limits: Limits) -> Extraction:
@@ -66,7 +71,7 @@ def _read(text: str, dialect: dict[str, Any], limits: Limits) -> tuple[list[str]
     """Return the header row, the first rows (header included) and how many rows there are."""
     csv.field_size_limit(limits.max_csv_field_bytes)
     rows: list[list[str]] = []
-    total_rows, room = 0, _TABLE_CHARACTERS
+    total_rows, room = 0, TABLE_CHARACTERS
     for row in _rows(text, dialect, limits):
         total_rows += 1
         if total_rows > limits.max_csv_rows:
@@ -74,7 +79,7 @@ def _read(text: str, dialect: dict[str, Any], limits: Limits) -> tuple[list[str]
         if len(row) > limits.max_csv_columns:
             raise ExtractionFailed("too_large", f"More than {limits.max_csv_columns} columns in row {total_rows}")
         room -= sum(map(len, row))
-        if total_rows == 1 or (len(rows) < _TABLE_ROWS and room >= 0):
+        if total_rows == 1 or (len(rows) < TABLE_ROWS and room >= 0):
             rows.append(row)
     return (rows[0] if rows else []), rows, total_rows
 

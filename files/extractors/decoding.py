@@ -1,10 +1,23 @@
-"""Bytes to text: a byte order mark, then strict UTF-8, then UTF-16 by its zero bytes, then statistics."""
+"""Bytes to text: a byte order mark, then strict UTF-8, then UTF-16 and UTF-32 by their zero bytes,
+ISO-2022 by its escape sequences, then chardet's statistics (99 % of its public test suite)."""
+
+import re
 
 from files import filetypes
 from files.extractors.base import ExtractionFailed
 
-# Enough for the statistics of charset-normalizer; the whole file is then decoded with what it says.
+# Enough for the statistics; the whole file is then decoded with what it says.
 _SAMPLE_BYTES = 256 * 1024
+_NOT_ASCII = re.compile(rb"[\x80-\xff]+")
+# Bytes outside ASCII: fewer say nothing about rare encodings, and the fewest nothing about the common ones.
+_TELLING_BYTES = 40
+_GUESSED_BYTES = 6
+# The letters and signs of cp1252 that Western texts use, by their bytes; where its rarest stand,
+# another code page's letters are likelier.
+_RARE = b"\x83\x88\x8e\x98\x9e\xa4\xa6\xa8\xac\xad\xaf\xb4\xb6\xb8\xb9\xb2\xb3\xd0\xd7\xdd\xde\xf0\xf7\xfd\xfe"
+# Whole characters of UTF-8 for each broken one; chance makes none of the kind in other encodings.
+_BROKEN_RATIO = 20
+_WESTERN = frozenset(range(256)) - frozenset(_RARE)
 # UTF-32's mark begins with UTF-16's, so it is asked first.
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -31,17 +44,55 @@ def decode(content: bytes) -> tuple[str, str]:
 def _candidates(content: bytes, head: bytes) -> list[str]:
     """Return the encodings that can be known for certain, in the order to try."""
     marked = [encoding for bom, encoding in _BOMS if content.startswith(bom)]
-    by_zero_bytes = filetypes.utf16_byte_order(head)
-    # UTF-16 of plain letters is valid UTF-8 too (with zero bytes), so it goes first.
-    return [*marked, *([by_zero_bytes] if by_zero_bytes else []), "utf-8"]
+    wide = filetypes.wide_encoding(head)
+    # These are valid UTF-8 too (with zero bytes, with escape sequences), so they go first.
+    return [*marked, *([wide] if wide else []), *_escaped(content), "utf-8"]
+
+
+def _escaped(content: bytes) -> list[str]:
+    """Return the 7-bit encodings that switch by escape sequences, when the text has one of theirs."""
+    if not content.isascii() or b"\x1b$" not in content:
+        return []
+    return ["iso2022_kr"] if content.startswith(filetypes.ISO_2022_KR) else ["iso2022_jp_2"]
 
 
 def _decode_by_statistics(content: bytes) -> tuple[str, str]:
-    from charset_normalizer import from_bytes  # 20 ms that UTF-8 files need not wait for
-
-    best = from_bytes(content[:_SAMPLE_BYTES]).best()
-    if best is None:
+    mended = content.decode("utf-8", errors="replace")
+    if _is_nearly_utf8(mended):
+        return mended, "utf-8"
+    encoding = _likeliest(content[:_SAMPLE_BYTES])
+    if encoding is None:
         raise ExtractionFailed("corrupt", "The text is in no known encoding")
-    # Among code pages that read the sample alike, the Western one is the likeliest.
-    encoding = "cp1252" if "cp1252" in best.could_be_from_charset else best.encoding
-    return content.decode(encoding, errors="replace"), encoding.replace("_", "-")
+    try:
+        return content.decode(encoding, errors="replace"), encoding.lower().replace("_", "-")
+    except LookupError as error:
+        raise ExtractionFailed("corrupt", f"The text seems to be in {encoding}, which cannot be read") from error
+
+
+def _is_nearly_utf8(mended: str) -> bool:
+    """Tell whether but few of the characters outside ASCII were broken, as in a file cut short."""
+    sample = mended[:_SAMPLE_BYTES]
+    broken = sample.count("\ufffd")
+    whole = sum(not char.isascii() for char in sample) - broken
+    return whole >= _BROKEN_RATIO * max(broken, 1)
+
+
+def _likeliest(sample: bytes) -> str | None:
+    """Ask chardet; where there is little to go by, expect what is common rather than an old Macintosh or DOS."""
+    import chardet  # milliseconds that UTF-8 files need not wait for
+    from chardet.enums import EncodingEra
+
+    foreign = sum(map(len, _NOT_ASCII.findall(sample)))
+    if foreign >= _TELLING_BYTES:
+        return chardet.detect(sample)["encoding"]
+    found = chardet.detect(sample, encoding_era=EncodingEra.MODERN_WEB)["encoding"]
+    is_guess = foreign <= _GUESSED_BYTES and (found or "").lower().startswith("windows-125")
+    return "cp1252" if is_guess and _reads_as_western(sample) else found
+
+
+def _reads_as_western(sample: bytes) -> bool:
+    try:
+        sample.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    return set(sample) <= _WESTERN

@@ -1,8 +1,10 @@
 """Text of PDF pages by PDFium. Only ever called in the extraction child: PDFium can abort a process.
 
-Known gap: where a font draws lam and alef as one glyph, PDFium gives the two letters in visual order.
+Where a font draws lam and alef as one glyph, PDFium gives the two letters in visual order; they are put right.
 """
 
+import ctypes
+import re
 from typing import Any
 
 import pypdfium2 as pdfium
@@ -11,6 +13,7 @@ from pypdfium2 import raw
 from files import filetypes
 from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink
 
+_ALEF_LAM = re.compile("([\u0627\u0623\u0625\u0622])(\u0644)")
 # PDFium's marks for a hyphen at a line's end.
 _MARKS = str.maketrans({"￾": "-", "\x02": "-"})
 
@@ -65,12 +68,34 @@ def _page_text(document: Any, index: int) -> str:
     try:
         text_page = page.get_textpage()
         try:
-            text: str = text_page.get_text_bounded()
+            text: str = _reordered(text_page, text_page.get_text_bounded())
         finally:
             text_page.close()
     finally:
         page.close()
     return text.replace("\r\n", "\n").translate(_MARKS)
+
+
+def _reordered(text_page: Any, text: str) -> str:
+    """Turn alef and lam round where both stand at one point, which only the letters of one glyph do."""
+    if not _ALEF_LAM.search(text):
+        return text
+    letters = "".join(
+        chr(raw.FPDFText_GetUnicode(text_page, index)) for index in range(raw.FPDFText_CountChars(text_page))
+    )
+    turned = [
+        _origin(text_page, pair.start()) == _origin(text_page, pair.end() - 1) for pair in _ALEF_LAM.finditer(letters)
+    ]
+    if len(turned) != len(_ALEF_LAM.findall(text)):
+        return text  # the two readings of the page differ, so the pairs cannot be told
+    order = iter(turned)
+    return _ALEF_LAM.sub(lambda pair: pair[2] + pair[1] if next(order) else pair[0], text)
+
+
+def _origin(text_page: Any, index: int) -> tuple[float, float]:
+    x, y = ctypes.c_double(), ctypes.c_double()
+    raw.FPDFText_GetCharOrigin(text_page, index, x, y)
+    return x.value, y.value
 
 
 def _properties(document: Any) -> dict[str, str]:

@@ -8,8 +8,9 @@ from files.services.extraction import (
     process_file,
     record_triggered_workflows,
     sweep_files,
+    trigger_facts,
 )
-from files.services.upload import upload_file
+from files.services.upload import upload_file, upload_files
 from files.services.validation import validate_file
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "process_file",
     "record_triggered_workflows",
     "sweep_files",
+    "trigger_facts",
     "upload_file",
+    "upload_files",
     "validate_file",
 ]

@@ -33,7 +33,10 @@ def metadata_of(file: File, extraction: Extraction) -> dict[str, Any]:
     """Return the contract's metadata: the format's keys, and those that every file has."""
     counts = {"character_count": len(extraction.text), "word_count": len(extraction.text.split())}
     metadata = {"mime_type": file.mime_type} | extraction.metadata | counts
-    return metadata | {"truncated": True} if extraction.truncated else metadata
+    flags: dict[str, Any] = {"truncated": True} if extraction.truncated else {}
+    if extraction.warnings:
+        flags["warnings"] = extraction.warnings
+    return metadata | flags
 
 
 def _index(file: File) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import transaction
+from django.db import Error, transaction
 
+from accounts import services as accounts
 from core import clock, faults, logs
 from files import enqueue, metrics, sandbox, signals, stored_bytes, transitions
 from files.choices import FileStatus
@@ -29,12 +30,17 @@ log = logs.get(__name__)
 
 
 def process_file(
-    file: File, *, force: bool = False, extract_content: bool = True, trigger_workflows: bool | None = None
+    file: File,
+    *,
+    actor: str = "",
+    force: bool = False,
+    extract_content: bool = True,
+    trigger_workflows: bool | None = None,
 ) -> None:
     """Ask for the processing of a file: `uploaded`, `failed` fewer than three times, or by force `processed`.
 
     Triggers run unless the file was processed before; then only if `trigger_workflows` is True.
-    Raises: FileNotProcessable.
+    `actor` stands in the audit trail. Raises: FileNotProcessable.
     """
     again = force and file.status == FileStatus.PROCESSED
     retried = file.status == FileStatus.FAILED and file.retry_count < MAX_RETRIES
@@ -46,6 +52,14 @@ def process_file(
             raise _not_processable(File.objects.values_list("status", flat=True).get(pk=file.pk))
         # Somebody asks for this file by hand, so its bytes get another chance.
         PoisonFile.objects.filter(file_hash=file.file_hash).delete()
+        accounts.record_audit(
+            actor=actor,
+            owner=file.owner,
+            action="file.process_requested",
+            target=file,
+            before={"status": file.status},
+            after={"extract_content": extract_content, "run_triggers": run_triggers},
+        )
         enqueue.extraction()
 
 
@@ -60,7 +74,11 @@ def extract_due_files(*, budget_seconds: float = DRAIN_SECONDS) -> bool:
 
 
 def sweep_files() -> int:
-    """Release files of dead workers, ring if any are due, and return how many are (at most 1,000)."""
+    """Release files of dead workers, ring if any are due, and return how many are (at most 1,000).
+
+    Half-written uploads of killed processes go too.
+    """
+    stored_bytes.remove_abandoned()
     transitions.release_expired()
     due = File.objects.filter(transitions.due()).order_by()[:1000].count()
     if due:
@@ -114,10 +132,22 @@ def _extract(claim: Claim) -> None:
             log.warning("file.lease_lost")
         except ExtractionFailed as failure:
             _fail(claim, failure, seconds=time.monotonic() - started)
+        except BaseException:
+            # A step's deadline or the worker's own end: not the file's fault, so nobody shall wait for the lease.
+            _give_back(claim)
+            raise
         else:
             seconds = time.monotonic() - started
             _finish(claim, extraction, seconds=seconds)
             log.info("file.extracted", seconds=round(seconds, 3))
+
+
+def _give_back(claim: Claim) -> None:
+    try:
+        transitions.release(claim)
+    except Error as error:
+        # The deadline may have struck in the middle of a statement; then the lease's end frees the file.
+        log.warning("file.not_released", error=str(error))
 
 
 def _result(claim: Claim) -> Extraction:
@@ -146,6 +176,7 @@ def _limits() -> Limits:
         memory_bytes=settings.EXTRACT_MEMORY_BYTES,
         cpu_seconds=settings.EXTRACT_CPU_SECONDS,
         wall_seconds=settings.EXTRACT_WALL_SECONDS,
+        pdf_table_pages=settings.PDF_TABLE_PAGES,
     )
 
 
@@ -167,7 +198,7 @@ def _finish(claim: Claim, extraction: Extraction | None, *, seconds: float) -> N
             processing_number=file.processing_number,
             correlation_id=file.correlation_id,
             run_triggers=file.run_triggers,
-            facts=_facts(file),
+            facts=trigger_facts(file),
         )
         transaction.on_commit(partial(metrics.count_processed, seconds))
     faults.point("extract_after_commit")
@@ -189,7 +220,7 @@ def _remember_poison(file_hash: str, failure: ExtractionFailed) -> None:
     PoisonFile.objects.bulk_create([poison], ignore_conflicts=True)
 
 
-def _facts(file: File) -> dict[str, Any]:
+def trigger_facts(file: File) -> dict[str, Any]:
     """Return the contract's trigger_data of a file trigger (13.6)."""
     return {
         "file_id": file.pk,

@@ -4,7 +4,7 @@ import hashlib
 import re
 import tempfile
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from django.db import transaction
 
 from accounts.models import Owner
 from files import enqueue, filetypes, metrics, signals, stored_bytes
-from files.errors import EmptyFile, FileTooLarge, FileTypeNotAllowed, TypeMismatch, UploadRefused
+from files.errors import EmptyFile, FileTooLarge, FileTypeNotAllowed, NoFileAccepted, TypeMismatch, UploadRefused
 from files.models import File
 
 _LONGEST_NAME = 255
@@ -59,6 +59,35 @@ def upload_file(owner: Owner, *, actor: str, stream: IO[bytes], filename: str, c
                     correlation_id=correlation_id[:128],
                 )
             )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one of several uploads: the file, or why it was refused."""
+
+    filename: str
+    file: File | None = None
+    refusal: UploadRefused | None = None
+
+
+def upload_files(
+    owner: Owner, *, actor: str, uploads: Sequence[tuple[IO[bytes], str]], correlation_id: str = ""
+) -> list[Outcome]:
+    """Take several files, (stream, filename) each, one by one: a refused one does not hold back the others.
+
+    Raises: UploadRefused with a problem for each when none is taken.
+    """
+    outcomes = []
+    for stream, filename in uploads:
+        try:
+            file = upload_file(owner, actor=actor, stream=stream, filename=filename, correlation_id=correlation_id)
+        except UploadRefused as refusal:
+            outcomes.append(Outcome(filename, refusal=refusal))
+        else:
+            outcomes.append(Outcome(filename, file=file))
+    if not any(outcome.file for outcome in outcomes):
+        raise NoFileAccepted([(outcome.filename, outcome.refusal.detail) for outcome in outcomes if outcome.refusal])
+    return outcomes
 
 
 def safe_name(filename: str) -> str:

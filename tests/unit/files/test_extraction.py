@@ -1,5 +1,6 @@
 import pytest
 
+from accounts.models import AuditEntry
 from files import services, signals, transitions
 from files.errors import FileBusy, FileExtractionFailed, FileNotProcessable
 from files.models import File, FileContent, PoisonFile
@@ -64,7 +65,9 @@ def test_a_due_file_is_extracted_and_its_news_sent_once(upload, news):
     [
         ("a.pdf", documents.pdf(password="secret"), "encrypted"),
         ("a.pdf", documents.truncated_pdf(), "corrupt"),
-        ("a.docx", b"PK\x03\x04 word/document.xml", "unsupported_type"),
+        ("a.doc", documents.ole_doc(), "unsupported_type"),
+        ("a.docx", documents.encrypted_office(), "encrypted"),
+        ("a.xlsx", documents.xlsx()[:300], "corrupt"),
     ],
 )
 def test_a_file_without_text_ends_failed_with_a_code_and_starts_nothing(upload, news, name, content, code):
@@ -173,3 +176,65 @@ def test_a_workflow_step_extracts_now_waits_for_others_and_reports_failure(uploa
     with pytest.raises(FileExtractionFailed) as refused:
         services.ensure_extracted(bad.pk, owner_id=owner.pk)
     assert refused.value.code == "corrupt"
+
+
+@pytest.mark.parametrize(("name", "content"), [("a.docx", documents.docx("two words")), ("a.xlsx", documents.xlsx())])
+def test_office_files_are_due_like_all_others(upload, news, name, content):
+    file = upload(content, name)
+
+    services.extract_due_files()
+
+    file.refresh_from_db()
+    assert (file.status, file.error_code, len(news)) == ("processed", "", 1)
+    assert file.extraction_metadata["word_count"] in {2, 3}
+    assert file.extraction_metadata["mime_type"].startswith("application/vnd.openxmlformats-officedocument")
+
+
+def test_what_could_not_be_read_beside_the_text_stands_in_the_metadata(upload, monkeypatch):
+    file = upload(documents.pdf("words"), "a.pdf")
+    result = extraction.Extraction(text="words", metadata={}, warnings=["Tables were not read: MemoryError"])
+    monkeypatch.setattr(extraction.sandbox, "run_extraction", lambda *_, **__: result)
+
+    services.extract_due_files()
+
+    file.refresh_from_db()
+    assert file.extraction_metadata["warnings"] == ["Tables were not read: MemoryError"]
+
+
+def test_an_interrupted_worker_gives_its_file_back_at_once_and_without_blame(upload, monkeypatch):
+    class Interrupted(BaseException):
+        pass
+
+    def interrupt(*args, **kwargs):
+        raise Interrupted
+
+    file = upload(b"words", "a.txt")
+    with monkeypatch.context() as patch:
+        patch.setattr(extraction.sandbox, "run_extraction", interrupt)
+        for _ in range(7):
+            with pytest.raises(Interrupted):
+                services.extract_due_files()
+
+    file.refresh_from_db()
+    assert (file.status, file.claimed_by, file.lease_until) == ("processing", "", None)
+    services.extract_due_files()
+    file.refresh_from_db()
+    assert (file.status, file.processing_number, file.recoveries) == ("processed", 1, 0)
+
+
+def test_processing_and_deletion_by_hand_are_audited(upload):
+    file = upload(b"words", "a.txt")
+    services.extract_due_files()
+    file.refresh_from_db()
+
+    services.process_file(file, actor="ada@example.com", force=True)
+    file.refresh_from_db()
+    services.delete_file(file, actor="ada@example.com")
+
+    entries = AuditEntry.objects.filter(object_type="files.file", object_id=str(file.pk)).order_by("pk")
+    assert [(entry.action, entry.actor, entry.owner_id) for entry in entries] == [
+        ("file.process_requested", "ada@example.com", file.owner_id),
+        ("file.deleted", "ada@example.com", file.owner_id),
+    ]
+    assert entries[0].after == {"extract_content": True, "run_triggers": False}
+    assert entries[1].before == {"original_filename": "a.txt", "file_hash": file.file_hash, "status": "uploaded"}

@@ -23,13 +23,14 @@ def document(tmp_path):
 
 def test_the_child_knows_neither_django_nor_the_environment():
     program = (
-        "import sys, files.extraction_child, files.sandbox; from files.extractors import pdf, csv, txt; "
-        "print('django' in sys.modules)"
+        "import sys, files.extraction_child, files.sandbox; "
+        "from files.extractors import pdf, pdf_tables, csv, txt, docx, xlsx; "
+        "print([name for name in ('django', 'pandas', 'pdfplumber', 'docx', 'openpyxl') if name in sys.modules])"
     )
 
     shown = subprocess.run([sys.executable, "-c", program], env={}, capture_output=True, text=True, check=True)
 
-    assert shown.stdout == "False\n"
+    assert shown.stdout == "[]\n"
 
 
 def test_a_file_that_needs_too_much_memory_is_refused_with_the_limit(document):
@@ -60,6 +61,27 @@ def test_a_child_that_dies_without_an_answer_has_crashed(document, monkeypatch):
         sandbox.run_extraction(document(b"words"), "txt", Limits())
 
     assert died.value.code == "extract_crashed"
+
+
+@pytest.mark.parametrize(
+    ("end", "warning"),
+    [
+        ("kill -ABRT $$", "Tables were not read: The extraction of this file crashed (SIGABRT)"),
+        ("kill -XCPU $$", "Tables were not read: The extraction used more than 30 seconds of CPU"),
+        ("exec sleep 60", "Tables were not read: The extraction of this file crashed (SIGKILL)"),
+        ("""echo '{"warning": "Tables were not read: MemoryError"}'""", "Tables were not read: MemoryError"),
+    ],
+)
+def test_a_child_that_fails_over_tables_has_told_the_text(document, tmp_path, monkeypatch, end, warning):
+    program = tmp_path / "child"
+    done = '{"done": {"metadata": {}, "tables": [], "truncated": false}}'.replace(": {", ":{", 1)
+    program.write_text(f"""#!/bin/sh\necho '{{"text": "words"}}'\necho '{done}'\n{end}\n""")
+    program.chmod(0o755)
+    monkeypatch.setattr(sandbox.sys, "executable", str(program))
+
+    result = sandbox.run_extraction(document(b"%PDF-"), "pdf", Limits(wall_seconds=0.5))
+
+    assert (result.text, result.tables, result.warnings) == ("words", [], [warning])
 
 
 def test_zero_characters_are_dropped_and_long_text_is_cut(document):

@@ -1,5 +1,7 @@
 import hashlib
 import io
+import os
+import time
 
 import pytest
 from django.core.files.storage import default_storage
@@ -72,3 +74,27 @@ def test_equal_bytes_survive_the_deletion_of_one_record(upload, django_capture_o
     with django_capture_on_commit_callbacks(execute=True):
         services.delete_file(second)
     assert not default_storage.exists(second.file_path)
+
+
+def test_the_sweep_removes_half_written_uploads_of_killed_processes_only(db, storage_folder):
+    incoming = storage_folder / "incoming"
+    incoming.mkdir()
+    for name, age_seconds in (("old.part", 25 * 3600), ("young.part", 60), ("old.other", 25 * 3600)):
+        (incoming / name).write_bytes(b"half")
+        written_at = time.time() - age_seconds
+        os.utime(incoming / name, (written_at, written_at))
+
+    services.sweep_files()
+
+    assert sorted(path.name for path in incoming.iterdir()) == ["old.other", "young.part"]
+
+
+@pytest.mark.parametrize("extension", ["docm", "xlsm"])
+def test_macro_documents_are_taken_only_where_they_are_allowed(upload, settings, extension):
+    content = documents.docx() if extension == "docm" else documents.xlsx()
+    with pytest.raises(FileTypeNotAllowed):
+        upload(content, f"a.{extension}")
+
+    settings.ALLOWED_EXTENSIONS = [extension]
+
+    assert "macroEnabled" in upload(content, f"a.{extension}").mime_type

@@ -1,0 +1,241 @@
+"""Word documents (DOCX, DOCM), transitional and ISO strict, read from their XML parts piece by piece.
+
+The order is the reader's: the body (paragraphs, tables row by row, text boxes where they are anchored), then headers,
+footers, footnotes, endnotes, comments and diagrams. Deleted and moved-away text, field codes and the fallbacks of
+drawings are left out: they would show what a reader does not see, or show it twice. Macros are never looked at.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from files.extractors.base import Extraction, ExtractionFailed, Limits, TableSink, TextSink
+from files.extractors.ooxml import Package, elements, open_package
+
+_WORD = (
+    "http://schemas.openxmlformats.org/wordprocessingml/2006/main",
+    "http://purl.oclc.org/ooxml/wordprocessingml/main",
+)
+_MATH = ("http://schemas.openxmlformats.org/officeDocument/2006/math", "http://purl.oclc.org/ooxml/officeDocument/math")
+_DRAWING = ("http://schemas.openxmlformats.org/drawingml/2006/main", "http://purl.oclc.org/ooxml/drawingml/main")
+_DIAGRAM = (
+    "http://schemas.openxmlformats.org/drawingml/2006/diagram",
+    "http://purl.oclc.org/ooxml/drawingml/diagram",
+)
+_COMPATIBILITY = "http://schemas.openxmlformats.org/markup-compatibility/2006"
+_NOTE_KINDS = ("header", "footer", "footnotes", "endnotes", "comments", "diagramData")
+_PRIVATE_USE = range(0xE000, 0xF900)
+
+
+def _names(spaces: tuple[str, ...], *names: str) -> tuple[str, ...]:
+    return tuple(f"{{{space}}}{name}" for space in spaces for name in names)
+
+
+def _word(*names: str) -> tuple[str, ...]:
+    return _names(_WORD, *names)
+
+
+_ROOTS = frozenset(_word("document"))
+_TABLE, _ROW, _CELL = (frozenset(_word(name)) for name in ("tbl", "tr", "tc"))
+_PARAGRAPH, _RUBY, _RUBY_TEXT, _SYMBOL, _TAB = (frozenset(_word(name)) for name in ("p", "ruby", "rt", "sym", "tab"))
+_BOX_TEXT = frozenset(_word("txbxContent"))
+_FALLBACK = f"{{{_COMPATIBILITY}}}Fallback"
+_BLOCKS = (
+    *_word("p", "tbl", "sdt", "customXml", "smartTag", "ins", "moveTo"),
+    *_names(_MATH, "oMathPara", "oMath"),
+    *_names(_DIAGRAM, "pt"),
+    f"{{{_COMPATIBILITY}}}AlternateContent",
+)
+# Whose children are blocks.
+_CONTAINERS = frozenset((*_word("body", "hdr", "ftr", "footnote", "endnote", "comment"), *_names(_DIAGRAM, "ptLst")))
+_TEXT = frozenset((*_word("t"), *_names(_MATH, "t"), *_names(_DRAWING, "t")))
+_GLYPHS = dict.fromkeys(_word("br", "cr"), "\n") | dict.fromkeys(_word("ptab"), "\t")
+_GLYPHS |= dict.fromkeys(_word("noBreakHyphen"), "-")
+_SETTINGS = _word("pPr", "rPr", "tblPr", "tblGrid", "trPr", "tcPr", "sectPr", "sdtPr")
+_SKIPPED = frozenset((*_SETTINGS, *_word("del", "moveFrom", "instrText"), _FALLBACK))
+# In a paragraph that has none of these, the text is what its leaves say in their order.
+_INVOLVED = (*_word("txbxContent", "ruby", "moveFrom", "del", "tbl"), _FALLBACK)
+_LEAVES = (*_TEXT, *_GLYPHS, *_SYMBOL, *_TAB)
+_LEAF_TAGS = frozenset(_LEAVES)
+
+
+def extract(content: bytes, limits: Limits) -> Extraction:
+    """Return text and tables; metadata: word_paragraphs and word_tables of the body, title, author."""
+    package = open_package(content, limits, kind="Word document")
+    main = package.main_part("word/document.xml")
+    if not package.has(main):
+        raise ExtractionFailed("type_mismatch", "The name says Word document, the content is another ZIP")
+    document = _Document(limits)
+    document.read(package, main, is_body=True)
+    for part in _notes(package, main):
+        if not document.read(package, part, is_body=False):
+            break
+    metadata = {
+        "extraction_method": "word",
+        "word_paragraphs": document.paragraphs,
+        "word_tables": document.tables,
+    } | package.properties()
+    return Extraction(
+        text=document.text.text(),
+        metadata=metadata,
+        tables=document.table_rows.tables,
+        truncated=document.text.truncated,
+    )
+
+
+def _notes(package: Package, main: str) -> list[str]:
+    """Return the parts beside the body that carry text, in the order in which they are read."""
+    links = package.relations(main)
+    ordered = [link.target for kind in _NOTE_KINDS for link in links if link.kind == kind and package.has(link.target)]
+    return list(dict.fromkeys(ordered))
+
+
+class _Document:
+    """What has been read so far."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.text = TextSink(limits.max_characters)
+        self.table_rows = TableSink()
+        self.paragraphs = 0
+        self.tables = 0
+
+    def read(self, package: Package, part: str, *, is_body: bool) -> bool:
+        """Add the text of one part, block by block, letting go of each; False when there is no more room."""
+        is_document = False
+        for block in package.events(part, (*_BLOCKS, *_ROOTS)):
+            parent = block.getparent()
+            if parent is None:
+                is_document = True
+            elif parent.tag in _CONTAINERS:
+                if not self._add(block, is_body=is_body):
+                    return False
+                _let_go(block)
+        if is_body and not is_document:
+            raise ExtractionFailed("type_mismatch", f"The name says Word document, {part[:200]} is none")
+        return True
+
+    def _add(self, block: Any, *, is_body: bool) -> bool:
+        for item in _unwrapped(block):
+            added = (
+                self._add_table(item, is_body=is_body) if item.tag in _TABLE else self._add_text(item, is_body=is_body)
+            )
+            if not added:
+                return False
+        return True
+
+    def _add_text(self, paragraph: Any, *, is_body: bool) -> bool:
+        self.paragraphs += is_body and paragraph.tag in _PARAGRAPH
+        text = _text_of(paragraph)
+        return not text or self.text.add(text + "\n")
+
+    def _add_table(self, table: Any, *, is_body: bool) -> bool:
+        self.tables += is_body
+        self.table_rows.begin(f"Table {len(self.table_rows.tables) + 1}")
+        for row in _rows(table):
+            self.table_rows.add(row)
+            if not self.text.add("\t".join(row) + "\n"):
+                return False
+        return True
+
+
+def _unwrapped(block: Any) -> Iterator[Any]:
+    """Yield paragraphs and tables out of content controls and revision marks around them."""
+    if block.tag in _TABLE or block.tag in _PARAGRAPH or not _holds_blocks(block):
+        yield block
+        return
+    for child in elements(block):
+        if child.tag not in _SKIPPED:
+            yield from _unwrapped(child)
+
+
+def _holds_blocks(block: Any) -> bool:
+    return next(block.iter(*_TABLE, *_PARAGRAPH), None) is not None
+
+
+def _rows(table: Any) -> Iterator[list[str]]:
+    """Yield the texts of the cells row by row; rows and cells may be wrapped in content controls."""
+    for row in _nearest(table, _ROW):
+        yield ["\n".join(filter(None, map(_text_of, _cell_blocks(cell)))) for cell in _nearest(row, _CELL)]
+
+
+def _nearest(parent: Any, tags: frozenset[str]) -> Iterator[Any]:
+    for child in elements(parent):
+        if child.tag in tags:
+            yield child
+        elif child.tag not in _SKIPPED and child.tag not in _PARAGRAPH and child.tag not in _TABLE:
+            yield from _nearest(child, tags)
+
+
+def _cell_blocks(cell: Any) -> Iterator[Any]:
+    for child in elements(cell):
+        if child.tag not in _SKIPPED:
+            yield from _unwrapped(child)
+
+
+def _text_of(block: Any) -> str:
+    """Return the text of a paragraph (or of a table inside a cell)."""
+    if block.tag in _TABLE:
+        return "\n".join("\t".join(row) for row in _rows(block))
+    if next(block.iter(*_INVOLVED), None) is None:
+        return "".join(map(_leaf, block.iter(*_LEAVES)))
+    parts: list[str] = []
+    _walk(block, parts)
+    return "".join(parts)
+
+
+def _walk(element: Any, parts: list[str]) -> None:
+    """Gather the text below an element in document order; libxml2 bounds the depth."""
+    for child in elements(element):
+        tag = child.tag
+        if tag in _SKIPPED:
+            continue
+        if tag in _LEAF_TAGS:
+            parts.append(_leaf(child))
+        elif tag in _BOX_TEXT:
+            blocks = (item for inner in elements(child) for item in _unwrapped(inner))
+            parts.append("\n" + "\n".join(filter(None, map(_text_of, blocks))) + "\n")
+        elif tag in _RUBY:
+            _walk_ruby(child, parts)
+        else:
+            _walk(child, parts)
+
+
+def _walk_ruby(ruby: Any, parts: list[str]) -> None:
+    """Write phonetic text in brackets after its base, though it stands before it in the file."""
+    phonetic = [child for child in elements(ruby) if child.tag in _RUBY_TEXT]
+    for child in elements(ruby):
+        if child.tag not in _RUBY_TEXT:
+            _walk(child, parts)
+    reading: list[str] = []
+    for child in phonetic:
+        _walk(child, reading)
+    if any(reading):
+        parts.append(f" ({''.join(reading)})")
+
+
+def _leaf(leaf: Any) -> str:
+    if leaf.tag in _TEXT:
+        return leaf.text or ""
+    if leaf.tag in _TAB:
+        # A tab stop of the paragraph's settings has a position; a tab in the text has none.
+        return "" if leaf.attrib and any(name.endswith("}pos") for name in leaf.attrib) else "\t"
+    if leaf.tag in _SYMBOL:
+        return _symbol(leaf)
+    return _GLYPHS[leaf.tag]
+
+
+def _symbol(leaf: Any) -> str:
+    """Return the character of a symbol; those of symbol fonts in the private area mean nothing elsewhere."""
+    code = next((value for name, value in leaf.attrib.items() if name.endswith("}char")), "")
+    try:
+        point = int(code, 16)
+        return "" if point in _PRIVATE_USE else chr(point)
+    except ValueError:
+        return ""
+
+
+def _let_go(block: Any) -> None:
+    """Free a block that has been read, and what came before it in its parent."""
+    block.clear()
+    parent = block.getparent()
+    while block.getprevious() is not None:
+        del parent[0]

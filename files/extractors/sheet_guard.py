@@ -1,0 +1,144 @@
+"""Looks at a workbook's XML before calamine does, for what makes it ask for gigabytes and end in SIGABRT.
+
+calamine lays a sheet out as a grid from its first to its last cell with a value, and writes a shared string out again
+for every cell that names it: a kilobyte can claim 17 billion cells, or a thousand times the same megabyte.
+"""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lxml import etree
+
+from files.extractors.base import ExtractionFailed, Limits
+from files.extractors.ooxml import Package
+
+_REFERENCE = re.compile(rb'<c r="([A-Z]{1,3})(\d{1,7})"')
+# Every way to begin a cell; when there are more of these than plain references, the XML is really parsed.
+_CELL = re.compile(rb"<(?:[\w.-]+:)?c[\s/>]")
+_MIB = 1024**2
+
+
+def check(package: Package, main: str, sheets: list[str], limits: Limits) -> None:
+    """Refuse a workbook that is none, that has a DOCTYPE anywhere, or that would not fit into memory."""
+    if etree.QName(package.tree(main)).localname != "workbook":
+        raise ExtractionFailed("type_mismatch", "The name says Excel workbook, the content is another ZIP")
+    links = [link for link in package.relations(main) if package.has(link.target)]
+    for link in links:
+        if link.kind in {"styles", "theme"}:
+            _check_doctype(package, link.target)
+    strings = next((link.target for link in links if link.kind == "sharedStrings"), None)
+    cells = sum(_check_grid(package, sheet, limits) for sheet in sheets)
+    if strings is not None:
+        _check_strings(package, strings, sheets, cells, limits)
+
+
+def _check_doctype(package: Package, part: str) -> None:
+    for _ in package.chunks(part):
+        continue
+
+
+def _check_strings(package: Package, part: str, sheets: list[str], cells: int, limits: Limits) -> None:
+    """Refuse shared strings that the cells repeat into more than an archive may inflate to."""
+    longest = max(map(len, package.read(part).split(b"</si>")))
+    if longest * cells <= limits.max_zip_bytes:
+        return
+    lengths = []
+    for item in package.events(part, ("{*}si",)):
+        lengths.append(sum(len(text) for text in item.itertext()))
+        item.clear()
+    total = sum(lengths[index] for sheet in sheets for index in _string_indexes(package, sheet) if index < len(lengths))
+    if total > limits.max_zip_bytes:
+        most = f"the limit is {limits.max_zip_bytes / _MIB:g} MiB"
+        raise ExtractionFailed("too_large", f"The cells repeat shared strings into {total / _MIB:.0f} MiB; {most}")
+
+
+def _string_indexes(package: Package, sheet: str) -> Iterator[int]:
+    for element in package.events(sheet, ("{*}c", "{*}row")):
+        if element.tag.endswith("row"):
+            _clear(element)
+        elif element.get("t") == "s":
+            text = "".join(element.itertext()).strip()
+            if text.isascii() and text.isdigit():
+                yield int(text)
+
+
+def _check_grid(package: Package, sheet: str, limits: Limits) -> int:
+    """Return the number of cells; refuse a sheet whose few cells lie so far apart that their grid is a bomb."""
+    data = package.read(sheet)
+    references = _REFERENCE.findall(data)
+    is_plain = len(references) == len(_CELL.findall(data))
+    if is_plain and _grid(references) <= limits.max_grid_cells:
+        return len(references)
+    cells, grid = _grid_of_values(package, sheet)
+    if grid > limits.max_grid_cells and grid > limits.max_grid_ratio * cells:
+        most = f"the limit is {limits.max_grid_cells} cells when over {limits.max_grid_ratio} times the cells present"
+        raise ExtractionFailed("too_large", f"{sheet[:200]} spreads {cells} cells over {grid}; {most}")
+    return cells
+
+
+def _grid(references: list[tuple[bytes, bytes]]) -> int:
+    if not references:
+        return 0
+    letters = [_column(letter) for letter in {letter for letter, _ in references}]
+    numbers = [int(number) for number in {number for _, number in references}]
+    return (max(letters) - min(letters) + 1) * (max(numbers) - min(numbers) + 1)
+
+
+def _grid_of_values(package: Package, sheet: str) -> tuple[int, int]:
+    """Return how many cells have values and how many there are between the first and the last of them."""
+    cells = 0
+    rows, columns = _Span(), _Span()
+    for row, column in _value_positions(package, sheet):
+        cells += 1
+        rows.add(row)
+        columns.add(column)
+    return cells, rows.length() * columns.length()
+
+
+class _Span:
+    """The smallest and the largest of some numbers."""
+
+    def __init__(self) -> None:
+        self._first, self._last = 0, -1
+
+    def add(self, number: int) -> None:
+        if self._last < self._first:
+            self._first = self._last = number
+        self._first, self._last = min(self._first, number), max(self._last, number)
+
+    def length(self) -> int:
+        return self._last - self._first + 1
+
+
+def _value_positions(package: Package, sheet: str) -> Iterator[tuple[int, int]]:
+    """Yield row and column of every cell that has a value; without references, cells stand side by side."""
+    row, column = 1, 0
+    for element in package.events(sheet, ("{*}c", "{*}row")):
+        if element.tag.endswith("row"):
+            row, column = row + 1, 0
+            _clear(element)
+            continue
+        found = re.fullmatch(r"\$?([A-Z]{1,7})\$?(\d{1,10})", (element.get("r") or "").upper())
+        if found:
+            column, row = _column(found[1].encode()), int(found[2])
+        else:
+            column += 1
+            number = (element.getparent().get("r") or "").strip()
+            row = int(number) if number.isascii() and number.isdigit() else row
+        if len(element):
+            yield row, column
+        element.clear()
+
+
+def _clear(row: Any) -> None:
+    row.clear()
+    while row.getprevious() is not None:
+        del row.getparent()[0]
+
+
+def _column(letters: bytes) -> int:
+    number = 0
+    for letter in letters:
+        number = number * 26 + letter - 64
+    return number
