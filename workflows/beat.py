@@ -1,6 +1,6 @@
-"""Beat: django-celery-beat's scheduler with the engine's sweep in its tick.
+"""Beat: django-celery-beat's scheduler with the engine's sweep and the schedules of workflows in its tick.
 
-Any number of beats may run: every statement of the sweep is safe beside itself.
+Any number of beats may run: every statement of the sweep and of the schedules is safe beside itself.
 """
 
 import time
@@ -22,19 +22,50 @@ FOLD_INTERVAL_SECONDS = 5.0
 ROLL_CALL_SECONDS = 15.0
 
 
+# Between two ticks at least, should another beat hold what is due.
+SHORTEST_PAUSE_SECONDS = 0.05
+
+
 class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat ships no types
-    """Runs admin-edited periodic tasks, and sweeps every `SWEEP_INTERVAL_SECONDS`."""
+    """Runs admin-edited periodic tasks; sweeps and starts due schedules every `SWEEP_INTERVAL_SECONDS`.
+
+    Periodic tasks that start workflows are left out of Celery's own clock: `services.run_due_slots` starts them.
+    """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._folded_at = 0.0
         self._rolled_at = 0.0
+        self._swept_at = 0.0
+        self._checked_at = 0.0
+
+    def enabled_models_qs(self) -> Any:
+        """Return what Celery's own clock runs: all but the tasks of workflows."""
+        return super().enabled_models_qs().filter(workflow_schedule=None)
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
-        """Sweep, then let celery beat do its own; never sleep longer than the sweep's interval."""
-        self._sweep()
+        """Start what is due, sweep, then let celery beat do its own; sleep until the next of all that."""
+        next_slot = self._run_schedules()
+        if time.monotonic() - self._swept_at >= settings.SWEEP_INTERVAL_SECONDS:
+            self._swept_at = time.monotonic()
+            self._sweep()
         pause = super().tick(*args, **kwargs)
-        return float(min(pause, settings.SWEEP_INTERVAL_SECONDS))
+        next_sweep = self._swept_at + settings.SWEEP_INTERVAL_SECONDS - time.monotonic()
+        return float(max(min(pause, next_sweep, next_slot), SHORTEST_PAUSE_SECONDS))
+
+    def _run_schedules(self) -> float:
+        """Follow edits of schedules and start due slots. Returns in how many seconds the next one is due."""
+        try:
+            overdue = time.monotonic() - self._checked_at > settings.SCHEDULER_CHECK_INTERVAL_SECONDS
+            services.follow_edits(everything=overdue)
+            if overdue:
+                self._checked_at = time.monotonic()
+            next_slot = services.run_due_slots()
+        except (DatabaseError, InterfaceError) as error:
+            log.warning("schedules.failed", error=str(error))
+            connection.close()
+            return float(settings.SWEEP_INTERVAL_SECONDS)
+        return float(settings.SWEEP_INTERVAL_SECONDS) if next_slot is None else next_slot
 
     def _sweep(self) -> None:
         try:

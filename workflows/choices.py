@@ -110,6 +110,26 @@ class StopReason(TextChoices):
 
 
 class SlotOutcome(TextChoices):
+    """What became of a slot. A queued one waits for earlier executions and becomes ran, or skipped."""
+
     RAN = "ran"
     SKIPPED = "skipped"
     MISSED = "missed"
+    QUEUED = "queued"
+
+
+class MissedPolicy(TextChoices):
+    """What happens to slots that passed while nobody looked."""
+
+    SKIP = "skip", "skip: run none of them"
+    LATEST = "latest", "latest: run the newest of them"
+    ALL = "all", "all: run those inside the window"
+
+
+class OverlapPolicy(TextChoices):
+    """What happens to a slot while an execution of its workflow is still live."""
+
+    SKIP = "skip", "skip: do not run the slot"
+    ALLOW = "allow", "allow: run side by side"
+    QUEUE = "queue", "queue: run the slot after it"
+    CANCEL_RUNNING = "cancel_running", "cancel_running: cancel it, then run the slot"

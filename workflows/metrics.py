@@ -9,8 +9,16 @@ from prometheus_client import Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from core import clock, metrics
-from workflows.choices import FINAL_STATUSES, LIVE_STATUSES, ExecutionStatus, Lane, StepStatus, TriggerType
-from workflows.models import Execution
+from workflows.choices import (
+    FINAL_STATUSES,
+    LIVE_STATUSES,
+    ExecutionStatus,
+    Lane,
+    SlotOutcome,
+    StepStatus,
+    TriggerType,
+)
+from workflows.models import Execution, WorkflowSchedule
 
 if TYPE_CHECKING:
     from workflows.engine.checkpoint import Attempt
@@ -46,6 +54,11 @@ failures_total = Counter(
 retries_total = Counter(
     "automation_services_workflow_retries_total", "Step attempts that will be repeated.", ("workflow_type",)
 )
+slots_total = Counter("workflow_schedule_slots_total", "Slots of schedules, by what became of them.", ("outcome",))
+scheduled_total = Counter("automation_services_scheduled_task_executions_total", "Executions of schedules ended.")
+scheduled_failures_total = Counter(
+    "automation_services_scheduled_task_failures_total", "Executions of schedules that failed or timed out."
+)
 metrics.also_named("automation_workflows_executed", source="workflow_executions", labels=("status",))
 metrics.also_named("automation_services_workflow_executions", source="workflow_executions", labels=("workflow_type",))
 metrics.also_named("workflow_execution_duration_seconds", source="automation_services_workflow_duration_seconds")
@@ -64,6 +77,8 @@ for _type in {*WORKFLOW_TYPES.values(), DATA_SYNC}:
         _executions(_status.value, _type)
     for _reason in metrics.FAILURE_REASONS:
         failures_total.labels(_type, _reason)
+for _outcome in SlotOutcome:
+    slots_total.labels(_outcome.value)
 
 _OLDEST_DUE = """
 SELECT lane, EXTRACT(EPOCH FROM %(now)s::timestamptz - min(since)) FROM (
@@ -100,6 +115,11 @@ def count_progress(trigger_type: str, *, retries: int, attempts: Iterable["Attem
         _progressed(trigger_type, retries, attempts)
 
 
+def count_slots(outcome: SlotOutcome, count: int) -> None:
+    """Count slots that the ledger holds."""
+    slots_total.labels(outcome.value).inc(count)
+
+
 def workflow_type(trigger_type: str) -> str:
     """Return the dashboards' type of an execution; what a person or another program starts is `data_sync`."""
     return WORKFLOW_TYPES.get(trigger_type, DATA_SYNC)  # type: ignore[call-overload,no-any-return]
@@ -117,6 +137,11 @@ def gauges() -> list[Metric]:
     return [
         GaugeMetricFamily("automation_services_active_workflows", "Executions pending or running.", value=active),
         oldest,
+        GaugeMetricFamily(
+            "automation_services_scheduler_lag_seconds",
+            "How late the oldest due slot of a schedule is.",
+            value=_scheduler_lag_seconds(),
+        ),
     ]
 
 
@@ -124,6 +149,12 @@ def _oldest_due_seconds() -> dict[str, float]:
     with connection.cursor() as cursor:
         cursor.execute(_OLDEST_DUE, {"now": clock.now(), "lanes": Lane.values, "ranks": _RANKS})
         return {lane: max(float(seconds), 0.0) for lane, seconds in cursor.fetchall()}
+
+
+def _scheduler_lag_seconds() -> float:
+    due = WorkflowSchedule.objects.filter(next_slot_at__lte=clock.now()).order_by("next_slot_at")
+    oldest = due.values_list("next_slot_at", flat=True).first()
+    return (clock.now() - oldest).total_seconds() if oldest else 0.0
 
 
 def _ended(trigger_type: str, status: str, error_code: str, took_ms: int, attempts: Iterable["Attempt"]) -> None:
@@ -134,6 +165,9 @@ def _ended(trigger_type: str, status: str, error_code: str, took_ms: int, attemp
         failures_total.labels(kind, metrics.TIMEOUT).inc()
     elif status == ExecutionStatus.FAILED:
         failures_total.labels(kind, metrics.failure_reason(error_code)).inc()
+    if kind == WORKFLOW_TYPES[TriggerType.SCHEDULED]:
+        scheduled_total.inc()
+        scheduled_failures_total.inc(status in {ExecutionStatus.TIMEOUT, ExecutionStatus.FAILED})
     _time_steps(attempts)
 
 

@@ -6,14 +6,23 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import Count, Max, Model, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, Max, Min, Model, OuterRef, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from accounts.principal import Principal
 from core import clock
+from workflows import timetables
 from workflows.choices import LIVE_STATUSES, ExecutionStatus, WorkflowStatus
 from workflows.errors import ExecutionNotFound, StepNotFound, WorkflowNotFound
-from workflows.models import Branch, CounterDelta, Execution, StepAttempt, Workflow, WorkflowVersion
+from workflows.models import (
+    Branch,
+    CounterDelta,
+    Execution,
+    StepAttempt,
+    Workflow,
+    WorkflowSchedule,
+    WorkflowVersion,
+)
 
 ModelT = TypeVar("ModelT", bound=Model)
 
@@ -29,7 +38,7 @@ def list_workflows(
     principal: Principal, *, status: str | None = None, enabled: bool | None = None
 ) -> QuerySet[Workflow]:
     """Return workflows newest first; deleted ones only if asked for. An unknown status is ignored."""
-    queryset = visible_to(principal, with_totals(Workflow.objects.all()))
+    queryset = visible_to(principal, with_next_slot(with_totals(Workflow.objects.all())))
     if status in WorkflowStatus.values:
         queryset = queryset.filter(status=status)
     else:
@@ -49,9 +58,30 @@ def with_totals(queryset: QuerySet[Workflow]) -> QuerySet[Workflow]:
     )
 
 
+def with_next_slot(queryset: QuerySet[Workflow]) -> QuerySet[Workflow]:
+    """Add the earliest slot of a workflow's schedules as `next_slot_at`."""
+    schedules = WorkflowSchedule.objects.filter(workflow=OuterRef("pk")).order_by().values("workflow")
+    return queryset.annotate(next_slot_at=Subquery(schedules.annotate(at=Min("next_slot_at")).values("at")))
+
+
+def next_slot_at(workflow: Workflow) -> datetime | None:
+    """Return when a workflow's schedules start it next, with what `with_next_slot` added."""
+    found: datetime | None = getattr(workflow, "next_slot_at", None) if workflow.is_executable else None
+    return found
+
+
+def list_next_schedules() -> QuerySet[WorkflowSchedule]:
+    """Return the schedules that will start a workflow, the earliest first."""
+    startable = WorkflowSchedule.objects.filter(
+        next_slot_at__isnull=False, workflow__status=WorkflowStatus.ACTIVE, workflow__is_enabled=True
+    )
+    return startable.select_related("workflow", *timetables.ROWS).order_by("next_slot_at", "pk")
+
+
 def get_workflow(principal: Principal, key: str) -> Workflow:
     """Return a workflow by its integer or UUID. Raises WorkflowNotFound."""
-    found = visible_to(principal, with_totals(Workflow.objects.exclude(status=WorkflowStatus.DELETED)))
+    present = with_next_slot(with_totals(Workflow.objects.exclude(status=WorkflowStatus.DELETED)))
+    found = visible_to(principal, present)
     workflow = found.filter(**_key(key)).first() if _key(key) else None
     if workflow is None:
         raise WorkflowNotFound

@@ -5,7 +5,7 @@ from django_celery_beat.models import PeriodicTask
 
 from accounts.models import Owner
 from core import clock
-from workflows.choices import SlotOutcome
+from workflows.choices import MissedPolicy, OverlapPolicy, SlotOutcome
 from workflows.models.execution import Execution
 from workflows.models.workflow import Workflow
 
@@ -32,6 +32,8 @@ class Evaluation(models.Model):
         ordering = ("-id",)
         constraints = (models.UniqueConstraint(fields=("file_id", "processing_number"), name="evaluations_once"),)
         indexes = (
+            # Reader: the admin's list of one owner.
+            models.Index(fields=("owner", "-id"), name="evaluations_by_owner"),
             # Reader: the evaluation's claim and sweep.
             models.Index(fields=("id",), name="evaluations_due", condition=models.Q(evaluated_at=None)),
             # Reader: retention.
@@ -49,9 +51,11 @@ class WorkflowSchedule(models.Model):
     workflow = models.ForeignKey(Workflow, on_delete=models.CASCADE, related_name="schedules")
     input_data = models.JSONField(default=dict)
     cron_text = models.CharField(max_length=100, blank=True, help_text="The cron expression as it was typed.")
-    missed_policy = models.CharField(max_length=16, default="latest", help_text="skip | latest | all")
-    missed_window_seconds = models.IntegerField(default=86_400)
-    overlap_policy = models.CharField(max_length=16, default="skip", help_text="skip | allow | queue | cancel_running")
+    missed_policy = models.CharField(max_length=16, choices=MissedPolicy, default=MissedPolicy.LATEST)
+    missed_window_seconds = models.IntegerField(default=86_400, help_text="How far back missed slots are run by `all`.")
+    overlap_policy = models.CharField(max_length=16, choices=OverlapPolicy, default=OverlapPolicy.SKIP)
+    timetable = models.TextField(blank=True, help_text="What next_slot_at was derived from; empty while switched off.")
+    anchor_at = models.DateTimeField(null=True, help_text="What an interval counts from.")
     next_slot_at = models.DateTimeField(null=True)
     derived_from = models.DateTimeField(null=True, help_text="PeriodicTasks.last_update that next_slot_at reflects.")
 
@@ -85,6 +89,12 @@ class ScheduleSlot(models.Model):
         ordering = ("-slot_at",)
         constraints = (models.UniqueConstraint(fields=("schedule", "slot_at"), name="schedule_slots_once"),)
         indexes = (
+            # Reader: the beat tick, slots that wait for earlier executions.
+            models.Index(
+                fields=("schedule", "slot_at"),
+                name="schedule_slots_queued",
+                condition=models.Q(outcome=SlotOutcome.QUEUED),
+            ),
             # Reader: retention.
             models.Index(fields=("created_at",), name="schedule_slots_by_age"),
         )

@@ -11,13 +11,20 @@ from workflows.services.executions import (
     start_execution,
     sweep_workflows,
 )
-from workflows.services.triggers import evaluate_due_files, request_evaluation
+from workflows.services.schedules import follow_edits
+from workflows.services.slots import run_due_slots, run_overdue_slots
+from workflows.services.triggers import evaluate_due_files, facts_of_file, reason_against_file, request_evaluation
 from workflows.services.workflows import (
+    check_definition,
     create_workflow,
     delete_workflow,
+    document_of,
+    duplicate_workflow,
     publish_draft,
+    restore_version,
     save_draft,
     set_enabled,
+    set_paused,
     update_workflow,
 )
 
@@ -25,17 +32,27 @@ __all__ = [
     "Start",
     "Started",
     "cancel_execution",
+    "check_definition",
     "create_workflow",
     "delete_workflow",
+    "document_of",
     "drain_lane",
+    "duplicate_workflow",
     "evaluate_due_files",
+    "facts_of_file",
     "fold_counters",
+    "follow_edits",
     "publish_draft",
+    "reason_against_file",
     "request_evaluation",
+    "restore_version",
     "retry_step",
     "run_draft",
+    "run_due_slots",
+    "run_overdue_slots",
     "save_draft",
     "set_enabled",
+    "set_paused",
     "start_execution",
     "sweep_workflows",
     "update_workflow",

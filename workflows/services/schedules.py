@@ -1,65 +1,343 @@
-"""Writes of django-celery-beat's rows: the library stores them and tells its beat; here they are audited too."""
+"""Writes of schedules: django-celery-beat's rows are the truth, and a workflow's columns repeat what they say.
+
+Whatever changes a schedule locks its workflow first, so that rows and columns change together; the beat tick
+takes the same lock. The columns show the oldest schedule of a workflow; further ones live in the admin only.
+"""
 
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
 from django.db import models, transaction
 from django.forms.models import model_to_dict
-from django_celery_beat.models import PeriodicTask, PeriodicTasks
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    PeriodicTasks,
+    SolarSchedule,
+)
 
 from accounts import services as accounts
-from core import jsonsafe
+from core import clock, jsonsafe
+from core.errors import InvalidInput, Problem
+from workflows import timetables
+from workflows.choices import MissedPolicy, OverlapPolicy
+from workflows.models import Workflow, WorkflowSchedule
+from workflows.services.audit import workflow_values
 
 ScheduleT = TypeVar("ScheduleT", bound=models.Model)
 
+# The name on the periodic tasks of workflows. Beat's tick starts those itself, never Celery's own clock.
+RUN_TASK = "workflows.run_schedule"
+LOOKUPS: dict[type[models.Model], str] = {
+    PeriodicTask: "periodic_task",
+    CrontabSchedule: "periodic_task__crontab",
+    IntervalSchedule: "periodic_task__interval",
+    ClockedSchedule: "periodic_task__clocked",
+    SolarSchedule: "periodic_task__solar",
+}
+DERIVED = ("cron_text", "timetable", "anchor_at", "next_slot_at")
+MOST_FOLLOWED = 500
 
-def save_schedule(schedule: ScheduleT, *, actor: str) -> ScheduleT:
-    """Save a periodic task, or an interval, crontab or other schedule that tasks refer to."""
-    created = schedule.pk is None
+
+@dataclass(frozen=True)
+class Policy:
+    """What a workflow's schedule does beside its times. `input_data` is merged into the trigger's data."""
+
+    input_data: dict[str, Any] = field(default_factory=dict)
+    missed_policy: str = MissedPolicy.LATEST.value
+    missed_window_seconds: int = 86_400
+    overlap_policy: str = OverlapPolicy.SKIP.value
+
+
+def save_schedule(
+    row: ScheduleT, *, actor: str, workflow: Workflow | None = None, policy: Policy | None = None
+) -> ScheduleT:
+    """Save a periodic task, or an interval, crontab or other row that tasks refer to, with the workflows it starts.
+
+    `workflow` makes a periodic task the workflow's; it stays so. Raises InvalidInput for times that a workflow
+    cannot follow and for policies that contradict each other.
+    """
+    _check(policy)
     with transaction.atomic():
-        before = (
-            None if created else type(schedule)._default_manager.select_for_update(of=("self",)).get(pk=schedule.pk)
-        )
-        # The library's own save() tells every beat process that the schedules have changed.
-        schedule.save()
-        _audit(schedule, "created" if created else "updated", actor=actor, before=before)
-    return schedule
+        locked = _lock_workflows(row, workflow)
+        _write(row, actor=actor, workflow=workflow, policy=policy)
+        _mirror(locked, actor=actor)
+    return row
 
 
-def delete_schedule(schedule: models.Model, *, actor: str) -> None:
-    """Delete a periodic task or a schedule, with the tasks that refer to it."""
+def delete_schedule(row: models.Model, *, actor: str) -> None:
+    """Delete a periodic task or a schedule, with the tasks that refer to it and their ledgers."""
     with transaction.atomic():
-        _audit(schedule, "deleted", actor=actor, before=schedule, after=False)
-        schedule.delete()
+        locked = _lock_workflows(row)
+        _delete(row, actor=actor)
+        _mirror(locked, actor=actor)
 
 
 def set_tasks_enabled(tasks: Iterable[PeriodicTask], *, enabled: bool, actor: str) -> int:
     """Switch periodic tasks on or off. Returns how many changed."""
-    changed = 0
+    keys = sorted(task.pk for task in tasks)
     with transaction.atomic():
-        for task in sorted(tasks, key=lambda item: item.pk):
-            changed += PeriodicTask.objects.filter(pk=task.pk, enabled=not enabled).update(enabled=enabled)
-            accounts.record_audit(
-                actor=actor, owner=None, action="schedule.updated", target=task, after={"enabled": enabled}
-            )
-        PeriodicTasks.update_changed()
+        locked = _lock(WorkflowSchedule.objects.filter(periodic_task__in=keys))
+        changed = list(PeriodicTask.objects.filter(pk__in=keys, enabled=not enabled).order_by("pk"))
+        for task in changed:
+            task.enabled = enabled
+            _write(task, actor=actor)
+        _mirror(locked, actor=actor)
+    return len(changed)
+
+
+def follow_workflow(workflow: Workflow, *, actor: str) -> None:
+    """Make the rows say what the workflow's saved columns say: `cron_schedule` and `is_scheduled`.
+
+    Called inside the transaction that saved and locked the workflow. Raises InvalidInput.
+    """
+    cron = workflow.cron_schedule or None
+    schedule = _shown(workflow)
+    if schedule is None:
+        if cron:
+            _create(workflow, cron, actor=actor)
+    elif cron is None and timetables.cron_of(schedule):
+        _delete(schedule.periodic_task, actor=actor)
+    elif (cron, workflow.is_scheduled) != (timetables.cron_of(schedule), schedule.periodic_task.enabled):
+        _change(schedule, cron, enabled=workflow.is_scheduled, actor=actor)
+    _repeat(workflow, otherwise=workflow.is_scheduled)
+
+
+def stop_schedules(workflow: Workflow, *, actor: str) -> None:
+    """Switch off every schedule of a workflow that was deleted, inside its deletion's transaction."""
+    for task in PeriodicTask.objects.filter(workflow_schedule__workflow=workflow, enabled=True).order_by("pk"):
+        task.enabled = False
+        _write(task, actor=actor)
+    Workflow.objects.filter(pk=workflow.pk).update(is_scheduled=False)
+
+
+def switch_off(schedule: WorkflowSchedule, *, actor: str) -> None:
+    """Switch off a schedule that has done what it was made for; the caller holds both locks."""
+    schedule.periodic_task.enabled = False
+    _write(schedule.periodic_task, actor=actor)
+    _mirror([schedule.workflow], actor=actor)
+
+
+def follow_edits(*, everything: bool = False) -> int:
+    """Derive next slots and columns anew where rows were edited by other means than these services.
+
+    Looks at schedules not derived since `PeriodicTasks.last_update` moved, or at all of them. What somebody
+    changes at this moment is left for the next call. Returns how many schedules said something new.
+    """
+    last_update = PeriodicTasks.last_change()
+    if last_update is None:  # there is no periodic task, and there never was one
+        return 0
+    stale = WorkflowSchedule.objects.all() if everything else WorkflowSchedule.objects.exclude(derived_from=last_update)
+    keys = list(stale.order_by("pk").values_list("pk", flat=True))
+    changed = sum(
+        _follow_some(keys[start : start + MOST_FOLLOWED], last_update) for start in range(0, len(keys), MOST_FOLLOWED)
+    )
+    if everything or keys:
+        _forget_deleted()
     return changed
 
 
-def _audit(schedule: models.Model, verb: str, *, actor: str, before: models.Model | None, after: bool = True) -> None:
-    accounts.record_audit(
-        actor=actor,
-        owner=None,
-        action=f"schedule.{verb}",
-        target=schedule,
-        before=_values(before) if before else None,
-        after=_values(schedule) if after else None,
-    )
+def follow_rows(schedule: WorkflowSchedule, *, actor: str) -> bool:
+    """Derive the next slot and the workflow's columns anew if the schedule's rows changed. True if they did.
+
+    The caller holds the locks of the schedule and its workflow.
+    """
+    if not timetables.derive(schedule, now=clock.now()):
+        return False
+    schedule.cron_text = timetables.cron_of(schedule) or ""
+    schedule.save(update_fields=DERIVED)
+    _mirror([schedule.workflow], actor=actor)
+    return True
 
 
-def _values(schedule: models.Model) -> dict[str, Any]:
-    """Return the columns as JSON can hold them; what it cannot, as text."""
-    return {name: _value(value) for name, value in model_to_dict(schedule).items()}
+def _follow_some(keys: list[int], last_update: Any) -> int:
+    found = WorkflowSchedule.objects.filter(pk__in=keys).order_by("pk")
+    with transaction.atomic():
+        rows = found.select_related("workflow__owner", *timetables.ROWS)
+        locked = list(rows.select_for_update(of=("self", "workflow"), skip_locked=True, no_key=True))
+        changed = sum(follow_rows(schedule, actor="system") for schedule in locked)
+        found.filter(pk__in=[schedule.pk for schedule in locked]).update(derived_from=last_update)
+    return changed
+
+
+def _forget_deleted() -> None:
+    """Clear the columns of workflows whose periodic task was deleted behind the services' back."""
+    orphans = Workflow.objects.filter(cron_schedule__gt="", schedules=None).select_related("owner").order_by("pk")
+    with transaction.atomic():
+        _mirror(orphans.select_for_update(of=("self",), skip_locked=True, no_key=True), actor="system")
+
+
+def crontab_of(cron: str, *, zone: str) -> CrontabSchedule:
+    """Return the shared row of a cron expression, made if there is none; rows are never edited for one user.
+
+    Raises InvalidInput for a field longer than its column.
+    """
+    fields = dict(zip(timetables.CRON_FIELDS, cron.split(), strict=True))
+    for name, text in fields.items():
+        if len(text) > (CrontabSchedule._meta.get_field(name).max_length or 0):
+            problem = Problem(("body", "cron_schedule"), "Invalid cron schedule format")
+            raise InvalidInput("Invalid cron schedule format", problems=[problem])
+    found = CrontabSchedule.objects.filter(timezone=zone, **fields).order_by("pk").first()
+    return found or CrontabSchedule.objects.create(timezone=zone, **fields)
+
+
+def _create(workflow: Workflow, cron: str, *, actor: str) -> None:
+    name = f"Workflow {workflow.pk}"
+    if PeriodicTask.objects.filter(name=name).exists():
+        name = f"Workflow {workflow.uuid}"
+    task = PeriodicTask(name=name, crontab=crontab_of(cron, zone="UTC"), enabled=workflow.is_scheduled)
+    _write(task, actor=actor, workflow=workflow, cron_text=cron)
+
+
+def _change(schedule: WorkflowSchedule, cron: str | None, *, enabled: bool, actor: str) -> None:
+    """Give a schedule another cron expression, in the zone it has, or only switch it."""
+    task = schedule.periodic_task
+    if cron is not None:
+        task.one_off = task.one_off and not task.clocked
+        task.crontab = crontab_of(cron, zone=timetables.zone_of(task))
+        task.interval = task.clocked = task.solar = None
+    task.enabled = enabled
+    _write(task, actor=actor, cron_text=cron or "")
+
+
+def _write(
+    row: models.Model,
+    *,
+    actor: str,
+    workflow: Workflow | None = None,
+    policy: Policy | None = None,
+    cron_text: str = "",
+) -> None:
+    """Save a row, attach it to its workflow, derive what depends on it, and write the audit row."""
+    before = None if row.pk is None else type(row)._default_manager.select_for_update(of=("self",)).get(pk=row.pk)
+    values_before = _values(before) if before else None
+    if isinstance(row, PeriodicTask) and (workflow or (before and hasattr(before, "workflow_schedule"))):
+        row.task = RUN_TASK
+    # The library's own save() moves PeriodicTasks.last_update, for every beat process to see.
+    row.save()
+    if isinstance(row, PeriodicTask):
+        _attach(row, workflow, policy)
+    for schedule in _schedules_of(row):
+        _derive(schedule, cron_text)
+    _audit(row, "updated" if before else "created", actor=actor, before=values_before, after=_values(row))
+
+
+def _attach(task: PeriodicTask, workflow: Workflow | None, policy: Policy | None) -> None:
+    wanted = asdict(policy) if policy else {}
+    if workflow is not None and not WorkflowSchedule.objects.filter(periodic_task=task).exists():
+        WorkflowSchedule.objects.create(periodic_task=task, workflow=workflow, **wanted)
+    elif wanted:
+        WorkflowSchedule.objects.filter(periodic_task=task).update(**wanted)
+
+
+def _derive(schedule: WorkflowSchedule, cron_text: str) -> None:
+    timetables.timetable_of(schedule)  # refuses what a workflow cannot follow
+    schedule.cron_text = cron_text or schedule.cron_text
+    schedule.cron_text = timetables.cron_of(schedule) or ""
+    timetables.derive(schedule, now=clock.now())
+    schedule.save(update_fields=DERIVED)
+
+
+def _delete(row: models.Model, *, actor: str) -> None:
+    _audit(row, "deleted", actor=actor, before=_values(row), after=None)
+    row.delete()
+
+
+def _lock_workflows(row: models.Model, workflow: Workflow | None = None) -> list[Workflow]:
+    """Lock the workflows that a row's change concerns, in the order of their keys, and return them."""
+    wanted = WorkflowSchedule.objects.none() if row.pk is None else _schedules_of(row)
+    return _lock(wanted, *([workflow.pk] if workflow else []))
+
+
+def _lock(schedules: models.QuerySet[WorkflowSchedule], *further: int) -> list[Workflow]:
+    keys = {*schedules.order_by().values_list("workflow_id", flat=True), *further}
+    if not keys:
+        return []
+    found = Workflow.objects.filter(pk__in=keys).order_by("pk").select_related("owner")
+    return list(found.select_for_update(of=("self",), no_key=True))
+
+
+def _schedules_of(row: models.Model) -> models.QuerySet[WorkflowSchedule]:
+    found = WorkflowSchedule.objects.filter(**{LOOKUPS[type(row)]: row.pk})
+    return found.select_related("workflow__owner", *timetables.ROWS).order_by("pk")
+
+
+def _shown(workflow: Workflow) -> WorkflowSchedule | None:
+    """Return the schedule that the workflow's columns show: its oldest."""
+    return WorkflowSchedule.objects.filter(workflow=workflow).select_related(*timetables.ROWS).order_by("pk").first()
+
+
+def _repeat(workflow: Workflow, *, otherwise: bool) -> bool:
+    """Let the columns repeat what the rows say. True if that changed them.
+
+    Without a row there is no cron expression, and `is_scheduled` is `otherwise`: a caller of the API may leave it
+    true, which means a schedule that is never due (contract 13.6).
+    """
+    schedule = _shown(workflow)
+    cron = timetables.cron_of(schedule) if schedule else None
+    if cron and len(cron) > timetables.LONGEST_CRON:
+        cron = None
+    scheduled = schedule.periodic_task.enabled if schedule else otherwise
+    if (workflow.cron_schedule, workflow.is_scheduled) == (cron, scheduled):
+        return False
+    workflow.cron_schedule, workflow.is_scheduled = cron, scheduled
+    Workflow.objects.filter(pk=workflow.pk).update(cron_schedule=cron, is_scheduled=scheduled)
+    return True
+
+
+def _mirror(workflows: Iterable[Workflow], *, actor: str) -> None:
+    """Repeat the rows in the columns of workflows, as a change of the workflow that is audited like any other."""
+    for workflow in workflows:
+        before = workflow_values(workflow)
+        if _repeat(workflow, otherwise=False):
+            workflow.updated_at = clock.now()
+            workflow.save(update_fields=["updated_at"])
+            accounts.record_audit(
+                actor=actor,
+                owner=workflow.owner,
+                action="workflow.updated",
+                target=workflow,
+                before=before,
+                after=workflow_values(workflow),
+            )
+
+
+def _check(policy: Policy | None) -> None:
+    if policy is None:
+        return
+    problems = []
+    if policy.missed_window_seconds < 1:
+        problems.append(Problem(("body", "missed_window_seconds"), "At least one second."))
+    if policy.missed_policy == MissedPolicy.ALL and policy.overlap_policy not in {
+        OverlapPolicy.ALLOW,
+        OverlapPolicy.QUEUE,
+    }:
+        sentence = "To run all missed slots, choose allow or queue: otherwise they would push each other aside."
+        problems.append(Problem(("body", "overlap_policy"), sentence))
+    if problems:
+        raise InvalidInput(problems[0].msg, problems=problems)
+
+
+def _audit(
+    row: models.Model, verb: str, *, actor: str, before: dict[str, Any] | None, after: dict[str, Any] | None
+) -> None:
+    # Only a task belongs to one owner; crontabs and intervals are shared.
+    found = _schedules_of(row).first() if isinstance(row, PeriodicTask) else None
+    owner = found.workflow.owner if found else None
+    accounts.record_audit(actor=actor, owner=owner, action=f"schedule.{verb}", target=row, before=before, after=after)
+
+
+def _values(row: models.Model) -> dict[str, Any]:
+    """Return the columns as JSON can hold them; what it cannot, as text. A workflow's task shows its policy too."""
+    values = model_to_dict(row)
+    if isinstance(row, PeriodicTask):
+        own = WorkflowSchedule.objects.filter(periodic_task=row).first()
+        names = ("workflow", "cron_text", *Policy.__dataclass_fields__)
+        values |= model_to_dict(own, fields=names) if own else {}
+    return {name: _value(value) for name, value in values.items()}
 
 
 def _value(value: Any) -> Any:

@@ -104,6 +104,19 @@ def reason_against(workflow: Workflow, facts: dict[str, Any]) -> str:
     return "; ".join(reasons) if reasons and all(reasons) else ""
 
 
+def reason_against_file(workflow: Workflow, file_id: int) -> str:
+    """Return why a workflow would not start for one of its owner's files; empty if it would. Raises FileNotFound."""
+    facts = facts_of_file(workflow, file_id)
+    if not workflow.trigger_on_file_upload:
+        return "the workflow does not start for files"
+    return reason_against(workflow, facts)
+
+
+def facts_of_file(workflow: Workflow, file_id: int) -> dict[str, Any]:
+    """Return what a trigger would tell of a file of the workflow's owner (contract 13.6). Raises FileNotFound."""
+    return files.trigger_facts(files.get_owned_file(file_id, owner_id=workflow.owner_id))
+
+
 def _reason_of_trigger(trigger: dict[str, Any], facts: dict[str, Any], extension: str) -> str:
     """Return why one trigger of dialect C does not take a file: extension, size in bytes, or MIME type."""
     extensions = extensions_of(",".join(map(str, trigger.get("file_extensions") or [])))

@@ -1,0 +1,149 @@
+"""The generator of slots: Vixie's rules, zones whose clocks change, intervals and single moments."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import pytest
+from cronsim import CronSimError
+
+from workflows.schedule import Cron, Every, Once, Timetable, in_words, is_cron, next_slots
+
+BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
+
+
+def utc(*parts: int) -> datetime:
+    return datetime(*parts, tzinfo=UTC)  # type: ignore[arg-type, misc]
+
+
+def first(timing: Any, after: datetime, count: int) -> list[str]:
+    return [slot.strftime("%m-%d %H:%M") for slot in islice(timing.slots(after), count)]
+
+
+def test_day_of_month_and_day_of_week_are_joined_by_or_when_both_are_restricted() -> None:
+    # 1 and 15 September 2025 are Mondays; Fridays are 5, 12, 19.
+    assert first(Cron("0 9 1,15 * 5"), utc(2025, 9, 1), 5) == [
+        "09-01 09:00",
+        "09-05 09:00",
+        "09-12 09:00",
+        "09-15 09:00",
+        "09-19 09:00",
+    ]
+
+
+def test_a_star_in_one_of_the_two_joins_them_by_and() -> None:
+    assert first(Cron("0 9 */2 * 5"), utc(2025, 9, 1), 2) == ["09-05 09:00", "09-19 09:00"]
+
+
+@pytest.mark.parametrize("sunday", ["0", "7", "SUN"])
+def test_sunday_is_0_and_7(sunday: str) -> None:
+    assert first(Cron(f"30 6 * * {sunday}"), utc(2025, 9, 1), 2) == ["09-07 06:30", "09-14 06:30"]
+
+
+def test_slots_come_strictly_after_the_moment_and_do_not_depend_on_its_fraction() -> None:
+    assert first(Cron("0 9 * * *"), utc(2025, 9, 1, 9), 1) == ["09-02 09:00"]
+    assert first(Cron("0 9 * * *"), utc(2025, 9, 1, 8, 59, 59, 999_999), 1) == ["09-01 09:00"]
+
+
+# Berlin 2025: 30 March 02:00 -> 03:00 (01:00 UTC); 26 October 03:00 -> 02:00 (01:00 UTC).
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30 2 * * *", ["03-29 01:30", "03-30 01:00", "03-31 00:30"]),
+        ("15,45 2 * * *", ["03-29 01:15", "03-29 01:45", "03-30 01:00", "03-31 00:15"]),
+        ("0 2,3 * * *", ["03-29 01:00", "03-29 02:00", "03-30 01:00", "03-31 00:00"]),
+        ("*/30 2 * * *", ["03-29 01:00", "03-29 01:30", "03-31 00:00"]),
+        ("30 * * * *", ["03-29 00:30", "03-29 01:30", "03-29 02:30"]),
+    ],
+)
+def test_a_wall_time_in_a_gap_runs_once_after_it_but_not_with_a_wildcard(text: str, expected: list[str]) -> None:
+    assert first(Cron(text, BERLIN), utc(2025, 3, 29), len(expected)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("30 2 * * *", ["10-26 00:30", "10-27 01:30"]),
+        ("15,45 2 * * *", ["10-26 00:15", "10-26 00:45", "10-27 01:15"]),
+        ("*/30 2 * * *", ["10-26 00:00", "10-26 00:30", "10-26 01:00", "10-26 01:30", "10-27 01:00"]),
+        ("5 */2 * * *", ["10-25 22:05", "10-26 00:05", "10-26 01:05", "10-26 03:05"]),
+        ("10-50/20 2 * * *", ["10-26 00:10", "10-26 00:30", "10-26 00:50", "10-26 01:10", "10-26 01:30"]),
+    ],
+)
+def test_a_wall_time_that_comes_twice_runs_once_but_twice_with_a_wildcard_or_step(
+    text: str, expected: list[str]
+) -> None:
+    assert first(Cron(text, BERLIN), utc(2025, 10, 25, 22), len(expected)) == expected
+
+
+def test_every_minute_of_an_hour_that_comes_twice_is_a_slot_once() -> None:
+    found = list(islice(Cron("* * * * *", NEW_YORK).slots(utc(2025, 11, 2, 4, 59)), 240))
+
+    assert found == [utc(2025, 11, 2, 5) + timedelta(minutes=number) for number in range(240)]
+
+
+def test_asking_from_inside_the_second_hour_gives_what_is_left_of_it() -> None:
+    assert first(Cron("*/20 1 * * *", NEW_YORK), utc(2025, 11, 2, 6, 10), 3) == [
+        "11-02 06:20",
+        "11-02 06:40",
+        "11-03 06:00",
+    ]
+
+
+def test_zones_that_shift_by_half_an_hour() -> None:
+    # Lord Howe: 6 April 2025 02:00 -> 01:30 (5 April 15:00 UTC); 5 October 02:00 -> 02:30 (4 October 15:30 UTC).
+    assert first(Cron("*/15 1 * * *", LORD_HOWE), utc(2025, 4, 5, 13), 7) == [
+        "04-05 14:00",
+        "04-05 14:15",
+        "04-05 14:30",
+        "04-05 14:45",
+        "04-05 15:00",
+        "04-05 15:15",
+        "04-06 14:30",
+    ]
+    assert first(Cron("15 2 * * *", LORD_HOWE), utc(2025, 10, 4, 12), 2) == ["10-04 15:30", "10-05 15:15"]
+
+
+def test_a_midnight_that_does_not_exist_runs_when_the_day_begins() -> None:
+    # Cairo: 25 April 2025 00:00 -> 01:00 (24 April 22:00 UTC).
+    assert first(Cron("0 0 * * *", "Africa/Cairo"), utc(2025, 4, 24, 12), 2) == ["04-24 22:00", "04-25 21:00"]
+    assert first(Cron("*/30 0 * * *", "Africa/Cairo"), utc(2025, 4, 24, 12), 2) == ["04-25 21:00", "04-25 21:30"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", BERLIN, NEW_YORK, LORD_HOWE, "Pacific/Apia"])
+@pytest.mark.parametrize("text", ["*/7 * * * *", "13 2 * * *", "0 */5 * * 1-5", "59 23 L * *"])
+def test_slots_are_the_same_from_wherever_one_begins(zone: str, text: str) -> None:
+    """Many beats ask from different moments; they must agree."""
+    begin = utc(2025, 10, 1)
+    all_slots = list(islice(Cron(text, zone).slots(begin), 400))
+
+    assert all_slots == sorted(set(all_slots))
+    for number in range(0, 399, 13):
+        assert list(islice(Cron(text, zone).slots(all_slots[number]), 1)) == [all_slots[number + 1]]
+
+
+def test_what_never_comes_has_no_slots() -> None:
+    assert not is_cron("0 0 31 2 *")
+    with pytest.raises(CronSimError):
+        next_slots("0 0 31 2 *", count=1)
+    assert list(Once(utc(2025, 1, 1)).slots(utc(2025, 1, 1))) == []
+
+
+def test_an_interval_counts_from_its_anchor_whoever_asks() -> None:
+    every = Every(timedelta(minutes=7), utc(2025, 1, 1, 0, 2))
+
+    assert first(every, utc(2024, 12, 31), 2) == ["01-01 00:02", "01-01 00:09"]
+    assert first(every, utc(2025, 1, 1, 0, 9), 1) == ["01-01 00:16"]
+    assert first(every, utc(2025, 1, 1, 0, 15, 59), 1) == ["01-01 00:16"]
+
+
+def test_a_timetable_begins_and_ends() -> None:
+    timetable = Timetable(Cron("0 * * * *"), starts_at=utc(2025, 1, 1, 5), ends_at=utc(2025, 1, 1, 7))
+
+    assert first(timetable, utc(2024, 12, 1), 9) == ["01-01 05:00", "01-01 06:00"]
+    assert timetable.first(utc(2025, 1, 1, 6)) is None
+
+
+def test_a_cron_expression_is_told_in_words() -> None:
+    assert in_words("0 9 * * 1") == "At 09:00 on Monday"
+    assert in_words("nonsense") == "nonsense"
