@@ -11,7 +11,7 @@ LANE ?= flow
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev stop logs shell worker beat test check format openapi lock bench chaos mutants
+.PHONY: help run dev demo stop logs shell worker beat test check format openapi reference lock bench chaos mutants
 
 help:                ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -23,6 +23,10 @@ run:                 ## everything on http://127.0.0.1:8006 (PORT, HOST, EXTRA_P
 dev:                 ## the same with DEBUG and restarts on source changes
 	$(BOOTSTRAP) embedded
 	@$(LAUNCH) dev
+
+demo:                ## the main job on demo/documents, watched from the terminal (ARGS: other documents)
+	$(BOOTSTRAP) embedded
+	@exec $(PY) -m demo $(ARGS)
 
 stop:                ## stop a running one
 	$(BOOTSTRAP) embedded
@@ -48,7 +52,7 @@ test:                ## the whole suite (ARGS are pytest's)
 	$(BOOTSTRAP) dev
 	@$(FRESH) --fast -- $(PY) -m pytest -p tests.isolation -n 2 $(ARGS)
 
-check:               ## linters, types, layers, migrations, openapi.yaml
+check:               ## linters, types, layers, migrations, openapi.yaml, docs/reference
 	$(BOOTSTRAP) dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
@@ -57,6 +61,7 @@ check:               ## linters, types, layers, migrations, openapi.yaml
 	@$(FRESH) --fast -- $(PY) manage.py makemigrations --check --dry-run
 	$(PY) manage.py spectacular --fail-on-warn --file .mypy_cache/openapi.yaml
 	diff -u openapi.yaml .mypy_cache/openapi.yaml
+	$(PY) manage.py write_reference --check
 
 format:              ## format the code
 	$(BOOTSTRAP) dev
@@ -66,6 +71,10 @@ format:              ## format the code
 openapi:             ## write openapi.yaml
 	$(BOOTSTRAP) dev
 	$(PY) manage.py spectacular --fail-on-warn --file openapi.yaml
+
+reference:           ## write docs/reference
+	$(BOOTSTRAP) dev
+	$(PY) manage.py write_reference
 
 lock:                ## pin requirements/*.in again, with hashes (ARGS=--upgrade for newer versions)
 	@$(PYTHON) -m venv .venv/lock

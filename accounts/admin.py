@@ -271,6 +271,8 @@ def _changes(request: HttpRequest, entry: AuditEntry) -> dict[str, Any]:
 class AuditEntryAdmin(ServiceModelAdmin):
     list_display = ("id", "at", "actor", "action", "object_type", "object_id", "owner")
     list_select_related = ("owner",)
+    # Any other order would sort the whole table.
+    sortable_by = ("id", "at")
     search_help_text = "An id, or exactly an actor, an action or an object's id"
     fields = ("at", "actor", "action", "object_type", "object_id", "owner", "request_id", "correlation_id")
     readonly_fields = fields

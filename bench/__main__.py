@@ -1,10 +1,13 @@
 """`python -m bench`: measure, print a table, and write it to the path in BENCH_JSON."""
 
 import argparse
+import json
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from bench import bare_celery, latency, machine, per_step, servers, stack, throughput
@@ -14,7 +17,7 @@ from bench.servers import PEERS, Servers
 from bench.workloads import FIVE_PURE_STEPS
 from config.launcher import plan
 
-PARTS = ("throughput", "steps", "latency")
+PARTS = ("throughput", "steps", "latency", "lists")
 
 
 def main() -> None:
@@ -37,6 +40,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; default all")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--executions", type=int, default=3000, help="drained per round; over HTTP half of them")
+    parser.add_argument("--stored", type=int, default=1_000_000, help="executions stored while lists are timed")
     options = parser.parse_args()
     options.parts = options.parts or list(PARTS)
     if unknown := set(options.parts) - set(PARTS):
@@ -55,6 +59,9 @@ def _measure(found: Servers, ours: Peer, options: argparse.Namespace) -> list[Re
     if "latency" in options.parts:
         _say("trigger to done, and what an execution costs")
         results += _latency(found, workflow_id)
+    if "lists" in options.parts:
+        _say(f"lists over {options.stored:,} stored executions")
+        results += _lists(found, options.stored)
     return results
 
 
@@ -98,6 +105,14 @@ def _latency(found: Servers, workflow_id: int) -> list[Result]:
         Result("transactions per execution", "transactions", cost.transactions),
         Result("rows written per execution", "rows", cost.rows),
     ]
+
+
+def _lists(found: Servers, executions: int) -> list[Result]:
+    """Fill the database and time every list, in processes of their own: both are the product's."""
+    run = partial(subprocess.run, check=True, env=environment(found), cwd=plan.ROOT)
+    run([sys.executable, "-m", "bench.fill", "--executions", str(executions)])
+    timed = run([sys.executable, "-m", "bench.lists", "--json"], stdout=subprocess.PIPE)
+    return [Result(**row) for row in json.loads(timed.stdout.splitlines()[-1])]
 
 
 def _rate(name: str, ours: Sequence[float], reference: Sequence[float], *, aim: float) -> Result:

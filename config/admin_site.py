@@ -24,6 +24,7 @@ UNFOLD: dict[str, Any] = {
     "SITE_URL": "/docs",
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("core/favicon.svg")}],
     "SHOW_BACK_BUTTON": True,
+    "DASHBOARD_CALLBACK": "config.dashboard.add_tiles",
     "STYLES": [lambda request: static("core/admin.css")],
     "SIDEBAR": {
         "show_search": True,

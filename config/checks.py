@@ -5,7 +5,9 @@ from typing import Any
 
 from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
 
 from core.egress.addresses import parse_rules
 
@@ -40,3 +42,18 @@ def egress_allowlist(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> 
     except ValueError as error:
         return [Error(f"EGRESS_ALLOWLIST: {error}", id="config.E004")]
     return []
+
+
+@register(Tags.security)
+def mail_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse mail settings that contradict each other, and a sender that no mail server would take."""
+    problems: list[CheckMessage] = []
+    if settings.EMAIL_USE_TLS and settings.EMAIL_USE_SSL:
+        problems.append(Error("SMTP_USE_TLS and SMTP_USE_SSL exclude each other: set one of them", id="config.E005"))
+    try:
+        validate_email(settings.NOTIFICATION_FROM_EMAIL)
+    except ValidationError:
+        problems.append(Error("NOTIFICATION_FROM_EMAIL is not a mail address", id="config.E006"))
+    if settings.EMAIL_HOST_USER and not (settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL):
+        problems.append(Warning("SMTP_PASSWORD travels in clear: neither SMTP_USE_TLS nor SSL is on", id="config.W001"))
+    return problems

@@ -4,6 +4,7 @@ One module for development, tests and production. Production (`ENV=production`) 
 values, and by the system checks of `config.checks` that refuse unsafe ones.
 """
 
+from email.utils import formataddr
 from pathlib import Path
 
 import django_stubs_ext
@@ -211,6 +212,7 @@ STORAGES = {
 EXTRACT_MEMORY_BYTES = env.size_bytes("EXTRACT_MEMORY", default="1GB")
 EXTRACT_CPU_SECONDS = env.integer("EXTRACT_CPU_SECONDS", default=30, minimum=1)
 EXTRACT_WALL_SECONDS = env.integer("EXTRACT_WALL_SECONDS", default=60, minimum=1)
+PDF_TABLE_PAGES = env.integer("PDF_TABLE_PAGES", default=3, minimum=0)
 
 # --- Workflows ------------------------------------------------------------------------------
 DEFAULT_WORKFLOW_TIMEOUT_SECONDS = env.integer("DEFAULT_WORKFLOW_TIMEOUT", default=300, minimum=1)
@@ -232,6 +234,21 @@ EGRESS_ALLOWLIST = env.csv("EGRESS_ALLOWLIST")
 STEP_MODULES = env.csv("STEP_MODULES")
 # Names of fault points armed in this process (tests/chaos); empty everywhere else.
 FAULT_POINTS = env.text("FAULT_POINTS")
+
+# --- Mail -----------------------------------------------------------------------------------
+EMAIL_BACKEND = "notifications.smtp.EmailBackend"
+EMAIL_HOST = env.text("SMTP_HOST", default="localhost")
+EMAIL_PORT = env.integer("SMTP_PORT", default=587, minimum=1)
+EMAIL_HOST_USER = env.text("SMTP_USERNAME", "SMTP_USER")
+EMAIL_HOST_PASSWORD = env.text("SMTP_PASSWORD")
+# TLS from the first byte (465) or after STARTTLS (587): whoever asks for the first does not mean the second.
+EMAIL_USE_SSL = env.boolean("SMTP_USE_SSL", default=False)
+EMAIL_USE_TLS = env.boolean("SMTP_USE_TLS", default=not EMAIL_USE_SSL)
+# Wall clock of one whole conversation.
+EMAIL_TIMEOUT = env.integer("SMTP_TIMEOUT", default=30, minimum=1)
+NOTIFICATION_FROM_EMAIL = env.text("NOTIFICATION_FROM_EMAIL", default="noreply@pyairtable.com")
+NOTIFICATION_FROM_NAME = env.text("NOTIFICATION_FROM_NAME", default="PyAirtable")
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = formataddr((NOTIFICATION_FROM_NAME, NOTIFICATION_FROM_EMAIL))
 
 # --- Observability --------------------------------------------------------------------------
 ENABLE_METRICS = env.boolean("ENABLE_METRICS", default=True)

@@ -2,20 +2,54 @@
 
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin import display
+from django.core.exceptions import PermissionDenied
+from django.core.files.storage import default_storage
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import (
+    FileResponse,
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseBase,
+    HttpResponseNotAllowed,
+    HttpResponseRedirect,
+    JsonResponse,
+)
+from django.urls import URLPattern, path, reverse
+from django.utils.decorators import method_decorator
+from django.utils.html import format_html
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
-from core.admin import NOTHING, Button, Panel, ServiceModelAdmin, label, moment_text, pretty_json, size_text
+from accounts import services as accounts
+from accounts.admin import owners_for
+from accounts.models import Owner
+from core.admin import (
+    NOTHING,
+    Button,
+    Panel,
+    ServiceModelAdmin,
+    actor_of,
+    label,
+    moment_text,
+    pretty_json,
+    size_text,
+)
 from core.admin.display import cut_text
+from core.errors import DomainError
 from files import services
+from files.api import uploads
 from files.choices import FileStatus
+from files.errors import UploadRefused
 from files.models import File, FileContent
 
 MOST_TABLES = 20
 MOST_ROWS = 100
+# Who has more owners to choose from uploads over the API, or signs in as the owner.
+MOST_OWNERS = 200
+CREATED = 201
 
 
 def _error(request: HttpRequest, file: File) -> dict[str, Any]:
@@ -27,7 +61,7 @@ def _facts(request: HttpRequest, file: File) -> dict[str, Any]:
         ("Name", file.original_filename),
         ("Status", label(file.status)),
         ("Type", file.mime_type),
-        ("Size", size_text(file.file_size)),
+        ("Size", _size(file)),
         ("Owner", file.owner),
         ("Uploaded by", file.uploaded_by or NOTHING),
         ("Uploaded (UTC)", moment_text(file.created_at)),
@@ -38,6 +72,13 @@ def _facts(request: HttpRequest, file: File) -> dict[str, Any]:
         ("Correlation id", file.correlation_id or NOTHING),
     ]
     return {"facts": facts}
+
+
+def _size(file: File) -> str:
+    if file.status == FileStatus.DELETED:
+        return size_text(file.file_size)
+    address = reverse("admin:files_file_download", args=(file.pk,))
+    return format_html('{} · <a class="link" href="{}">Download</a>', size_text(file.file_size), address)
 
 
 def _content(request: HttpRequest, file: File) -> dict[str, Any]:
@@ -68,6 +109,7 @@ class FileAdmin(ServiceModelAdmin):
     list_select_related = ("owner",)
     text_search_fields = ("original_filename",)
     search_help_text = "Id, UUID or a part of the name"
+    nothing_yet = "Drop files into the box above, or send them to /files/upload."
     shows_only_panels = True
     deletion_note = "The file's bytes and text are gone for good; executions that used it keep their results."
     panels = (
@@ -75,12 +117,22 @@ class FileAdmin(ServiceModelAdmin):
         Panel("admin/core/facts.html", _facts),
         Panel("admin/files/file/content.html", _content),
     )
+    list_before_template = "admin/files/file/upload.html"
+    # Any other order would sort the whole table.
+    sortable_by = ("id", "uploaded")
     buttons = (
+        Button("download", "Download", icon="download", is_link=True),
         Button(
             "extract_again",
             "Extract again",
             icon="refresh",
-            confirm="Read the file again? Its present text is replaced. Workflows are not started again.",
+            confirm="Read the file again? Its present text is replaced. No workflow is started by it.",
+        ),
+        Button(
+            "extract_and_run",
+            "Extract again and run workflows",
+            icon="play_arrow",
+            confirm="Read the file again? Its present text is replaced, and every workflow that matches it runs again.",
         ),
     )
 
@@ -102,17 +154,109 @@ class FileAdmin(ServiceModelAdmin):
     def uploaded(self, file: File) -> str:
         return moment_text(file.created_at)
 
+    # --- Writes: each one service call -----------------------------------------------------------
     def delete_object(self, request: HttpRequest, instance: File) -> None:
-        services.delete_file(instance)
+        services.delete_file(instance, actor=actor_of(request))
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return (obj is None or obj.status != FileStatus.DELETED) and super().has_delete_permission(request, obj)
 
     def shown_buttons(self, request: HttpRequest, instance: File) -> list[Button]:
+        download, *extract = self.buttons
+        if instance.status == FileStatus.DELETED:
+            return []
         ended = instance.status in {FileStatus.PROCESSED, FileStatus.FAILED}
-        return list(self.buttons) if ended else []
+        return [download, *extract] if ended else [download]
 
-    def press_extract_again(self, request: HttpRequest, file: File) -> HttpResponse:
-        services.process_file(file, force=True)
+    def press_extract_again(self, request: HttpRequest, file: File) -> None:
+        services.process_file(file, actor=actor_of(request), force=True, trigger_workflows=False)
         self.message_user(request, "The file is read again; reload to see the result.", messages.SUCCESS)
-        return HttpResponseRedirect(reverse("admin:files_file_change", args=(file.pk,)))
+
+    def press_extract_and_run(self, request: HttpRequest, file: File) -> None:
+        services.process_file(file, actor=actor_of(request), force=True, trigger_workflows=True)
+        message = "The file is read again, then held against the workflows; reload to see the result."
+        self.message_user(request, message, messages.SUCCESS)
+
+    # --- Download --------------------------------------------------------------------------------
+    def own_pages(self) -> dict[str, Any]:
+        return {"download": self.download_page}
+
+    def download_page(self, request: HttpRequest, object_id: str) -> HttpResponseBase:
+        """Give the bytes as an attachment under the original name; never shown inline by a browser."""
+        file: File = self.row_for_view(request, object_id)
+        if file.status == FileStatus.DELETED:
+            raise Http404
+        try:
+            content = default_storage.open(file.file_path)
+        except FileNotFoundError:
+            self.message_user(request, "The stored bytes of this file are missing.", messages.ERROR)
+            return HttpResponseRedirect(self.url_of("change", file))
+        return FileResponse(
+            content,
+            as_attachment=True,
+            filename=file.original_filename,
+            content_type=file.mime_type,
+            headers={"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"},
+        )
+
+    # --- Upload ----------------------------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        upload = path("upload/", self._guarded(self.upload_view), name=self._url_name("upload"))
+        return [upload, *super().get_urls()]
+
+    def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
+        context = {"upload": self._upload_context(request)} if self._may_upload(request) else {}
+        return super().changelist_view(request, {**context, **(extra_context or {})})
+
+    # The middleware's check would read the whole body before the size limit stands in its way.
+    @method_decorator(csrf_exempt)
+    def upload_view(self, request: HttpRequest) -> HttpResponse:
+        """Take one file of a multipart form; answers `{id, name, url}`, or a refusal as `{code, detail}`."""
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        if not self._may_upload(request):
+            raise PermissionDenied
+        uploads.limit_upload(request)
+        try:
+            return self._take(request)
+        except DomainError as refusal:
+            return JsonResponse({"code": refusal.code, "detail": refusal.detail}, status=refusal.status)
+        finally:
+            uploads.close_upload(request)
+
+    @method_decorator(csrf_protect)
+    def _take(self, request: HttpRequest) -> HttpResponse:
+        given = request.FILES.get("file")
+        if given is None:
+            raise UploadRefused("No filename provided")
+        file = services.upload_file(
+            self._owner(request),
+            actor=actor_of(request),
+            stream=given.file,  # type: ignore[arg-type]
+            filename=given.name or "",
+            correlation_id=getattr(request, "correlation_id", ""),
+        )
+        answer = {"id": file.pk, "name": file.original_filename, "url": self.url_of("change", file)}
+        return JsonResponse(answer, status=CREATED)
+
+    def _owner(self, request: HttpRequest) -> Owner:
+        """Return the owner that was chosen among those the user may act for; the user's own by default."""
+        wanted = request.POST.get("owner", "")
+        if not wanted:
+            return accounts.owner_of_user(request.user)  # type: ignore[arg-type]
+        owner = owners_for(request).filter(pk=wanted).first() if wanted.isdecimal() else None
+        if owner is None:
+            raise PermissionDenied
+        return owner
+
+    def _may_upload(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("files.add_file")
+
+    def _upload_context(self, request: HttpRequest) -> dict[str, Any]:
+        return {
+            "url": reverse(f"admin:{self._url_name('upload')}"),
+            "owners": owners_for(request).exclude(user=request.user.pk).order_by("name", "pk")[:MOST_OWNERS],
+            "types": ", ".join(f".{extension}" for extension in settings.ALLOWED_EXTENSIONS),
+            "largest_bytes": settings.MAX_FILE_SIZE_BYTES,
+            "largest": settings.MAX_FILE_SIZE_TEXT,
+        }

@@ -62,6 +62,7 @@ def _serve(
         raise LaunchError(f"The web process does not answer {addresses.url}/live; see {data.logs / 'run.log'}")
     for child in children[START_FIRST:]:
         supervisor.start(child)
+    data.remember("web", {"url": addresses.url})
     _welcome(console, addresses, data, show_password=show_password)
     if wanted.postgres:
         data.remember(PREPARED, {"shape": plan.database_shape()})

@@ -54,7 +54,11 @@ class Button:
 
 
 class List(UnfoldChangeList):
-    """A list that offers "Show all" only where a filter or a search hides something."""
+    """A list that offers "Show all" only where a filter or a search hides something, and sorts by what it offers."""
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        """Return the column to sort by, or None: Django would sort by any column that an address names."""
+        return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -88,6 +92,8 @@ class ServiceModelAdmin(UnfoldModelAdmin):
     # True for a page of panels alone; otherwise Django shows every column.
     shows_only_panels = False
     deletion_note = "This cannot be undone."
+    # What an empty list tells to do, where there is no form that adds a row.
+    nothing_yet = ""
     # The lookup that leads to the user a row belongs to; only superusers see every owner's rows.
     user_lookup = "owner__user"
 
@@ -119,6 +125,9 @@ class ServiceModelAdmin(UnfoldModelAdmin):
         """Refuse what inlines changed; many-to-many fields are the service's own business."""
         if any(formset.has_changed() for formset in formsets):
             raise NoService(f"{type(self).__name__} has an inline that writes; inlines are read-only")
+        for formset in formsets:
+            # Django's log entry reads what a formset's own save() would have noted.
+            formset.new_objects, formset.changed_objects, formset.deleted_objects = [], [], []
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
         self.delete_object(request, obj)
@@ -285,6 +294,15 @@ class ServiceModelAdmin(UnfoldModelAdmin):
         if not self.may_press(request):
             raise PermissionDenied
         instance = self.get_object(request, unquote(object_id))
+        if instance is None:
+            raise Http404
+        return instance
+
+    def row_for_view(self, request: HttpRequest, object_id: str) -> Any:
+        """Return the row that an own page only shows. Raises PermissionDenied, Http404."""
+        instance = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, instance):
+            raise PermissionDenied
         if instance is None:
             raise Http404
         return instance

@@ -21,6 +21,8 @@ STATUS_COLOURS = {
     "enabled": "success",
     "valid": "success",
     "matched": "success",
+    "published": "success",
+    "draft": "warning",
     "running": "info",
     "processing": "info",
     "waiting": "warning",
@@ -71,13 +73,13 @@ def size_text(size_bytes: int) -> str:
     return f"{size:.1f} GiB"
 
 
-def pretty_json(value: Any) -> str:
+def pretty_json(value: Any, *, longest: int = LONGEST_SHOWN) -> str:
     """Return JSON on indented lines, cut where a page would become too heavy."""
-    return cut_text(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+    return cut_text(json.dumps(value, indent=2, ensure_ascii=False, default=str), longest=longest)
 
 
-def cut_text(text: str) -> str:
-    """Return the first 100,000 characters of a text, and say so if there are more."""
-    if len(text) <= LONGEST_SHOWN:
+def cut_text(text: str, *, longest: int = LONGEST_SHOWN) -> str:
+    """Return the first 100,000 characters of a text, or so many as are asked for, and say so if there are more."""
+    if len(text) <= longest:
         return text
-    return f"{text[:LONGEST_SHOWN]}\n… {len(text) - LONGEST_SHOWN:,} more characters are not shown here"
+    return f"{text[:longest]}\n… {len(text) - longest:,} more characters are not shown here"

@@ -9,6 +9,7 @@ from rest_framework.response import Response
 from rest_framework.serializers import BaseSerializer
 
 from core.errors import InvalidInput, Problem
+from core.pages import rows_between
 
 M = TypeVar("M", bound=Model)
 
@@ -48,11 +49,11 @@ def paginate(queryset: QuerySet[M], request: Request, *, default_limit: int = 10
     """
     limit = min(read_integer(request, "limit", default=default_limit, minimum=1), LARGEST_LIMIT)
     offset = min(read_integer(request, "offset", default=0, minimum=0), LARGEST_OFFSET)
-    items = list(queryset[offset : offset + limit])
+    items = list(rows_between(queryset, offset, offset + limit))
     if len(items) < limit and (items or offset == 0):
         total = offset + len(items)
     else:
-        total = queryset.order_by()[:LARGEST_COUNT].count()
+        total = queryset.order_by().values("pk")[:LARGEST_COUNT].count()
     return Page(items, max(total, offset + len(items)) if items else total, limit, offset)
 
 

@@ -1,6 +1,6 @@
 """The one door for every outgoing HTTP request (design: WEBHOOKS.md section 3)."""
 
-from core.egress.client import MAX_BODY_BYTES, Response, request, request_async
+from core.egress.client import MAX_BODY_BYTES, Response, refuse_open_transaction, request, request_async
 from core.egress.errors import BLOCKED_MESSAGE, CODES, EgressError, TransactionOpen
 from core.egress.loop import run
 
@@ -11,6 +11,7 @@ __all__ = [
     "EgressError",
     "Response",
     "TransactionOpen",
+    "refuse_open_transaction",
     "request",
     "request_async",
     "run",

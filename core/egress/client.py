@@ -263,7 +263,7 @@ def request(
     Raises: EgressError; TransactionOpen where the caller's database transaction is open.
     Source: design/WEBHOOKS.md section 3.
     """
-    _refuse_open_transaction()
+    refuse_open_transaction()
     exchange = Exchange(
         method,
         url,
@@ -308,7 +308,7 @@ async def request_async(
 
     `cancelled` is asked on the calling loop, so it must not block.
     """
-    _refuse_open_transaction()
+    refuse_open_transaction()
     exchange = Exchange(
         method,
         url,
@@ -338,7 +338,8 @@ async def request_async(
         future.cancel()
 
 
-def _refuse_open_transaction() -> None:
+def refuse_open_transaction() -> None:
+    """Raise TransactionOpen inside a database transaction: it would hold its locks for as long as a stranger likes."""
     if not settings.configured or getattr(settings, "EGRESS_ALLOW_IN_TRANSACTION", False):
         return
     if connection.in_atomic_block:

@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.auth.models import Permission
 from django.contrib.messages import get_messages
 from django.http import HttpResponse
 from django.test import Client
 from django.utils.html import strip_tags
 
-from accounts.models import Owner
+from accounts.models import Owner, User
 from files.models import File, FileContent
 from tests import factories
 from workflows.choices import ExecutionStatus
@@ -61,6 +62,16 @@ def make_failed(workflow: Workflow) -> tuple[Execution, StepAttempt]:
     )
     execution.refresh_from_db()
     return execution, attempt
+
+
+def editor_of(owner_name: str) -> tuple[User, Client]:
+    """A user of the staff who may see and change workflows, but only his own."""
+    user = User.objects.create_user(f"{owner_name}@example.com", "correct horse battery")
+    User.objects.filter(pk=user.pk).update(is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(content_type__app_label="workflows"))
+    client = Client()
+    client.force_login(User.objects.get(pk=user.pk))
+    return user, client
 
 
 def text_of(response: HttpResponse) -> str:

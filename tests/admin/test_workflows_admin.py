@@ -1,4 +1,4 @@
-"""Workflows and executions in the admin."""
+"""Workflows in the admin: forms, buttons, list actions, versions, the check while one types."""
 
 import json
 from typing import Any
@@ -9,8 +9,9 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
 from accounts.models import AuditEntry, User
 from tests import factories
-from tests.admin.rows import GREET, make_failed, messages_of, text_of
-from workflows.models import Branch, CounterDelta, Execution, Workflow
+from tests.admin.rows import GREET, editor_of, make_file, messages_of, text_of
+from workflows import services
+from workflows.models import CounterDelta, Execution, Workflow
 
 pytestmark = pytest.mark.django_db
 
@@ -179,95 +180,6 @@ def test_the_list_counts_runs_that_were_not_folded_yet(admin: Client) -> None:
     assert "A workflow enabled by hand 1 0" in page
 
 
-def test_a_failed_execution_says_why_in_a_sentence_with_step_and_code(admin: Client) -> None:
-    execution, attempt = make_failed(factories.make_workflow(GREET))
-
-    page = admin.get(f"{EXECUTIONS}{execution.pk}/change/")
-
-    text = text_of(page)
-    assert "Why it failed failed Step &#x27;greet&#x27; failed: the log is full LOG_FULL" in text
-    assert "the log is full (LOG_FULL)" in text
-    assert "the name was cut" in text
-    assert "Hello &lt;b&gt;Grace&lt;/b&gt;" in page.content.decode()
-    assert f'name="attempt" value="{attempt.pk}"' in page.content.decode()
-    assert "failed: the log is full" in text_of(admin.get(EXECUTIONS))
-
-
-def test_retrying_the_failed_step_runs_it_again_in_the_same_execution(admin: Client) -> None:
-    execution, attempt = make_failed(factories.make_workflow(GREET))
-
-    answer = admin.post(f"{EXECUTIONS}{execution.pk}/press/retry_step/", {"attempt": attempt.pk})
-    factories.drain_all()
-
-    execution.refresh_from_db()
-    assert messages_of(answer) == ["Step greet runs again, and the steps after it."]
-    assert execution.status == "completed"
-    assert factories.statuses(execution) == [("greet", 1, "failed"), ("greet", 2, "completed")]
-    page = text_of(admin.get(f"{EXECUTIONS}{execution.pk}/change/"))
-    assert "1 of 2" in page
-    assert "2 of 2" in page
-
-
-@pytest.mark.parametrize("wanted", ["", "x", "99999999999999999999"])
-def test_retrying_a_step_that_is_not_there_is_not_found(admin: Client, wanted: str) -> None:
-    execution, _ = make_failed(factories.make_workflow(GREET))
-
-    assert admin.post(f"{EXECUTIONS}{execution.pk}/press/retry_step/", {"attempt": wanted}).status_code == 404
-
-
-def test_an_execution_that_completed_refuses_a_retry_with_a_message(admin: Client) -> None:
-    execution = factories.run(factories.make_workflow(GREET))
-    attempt = execution.attempts.get()
-
-    answer = admin.post(f"{EXECUTIONS}{execution.pk}/press/retry_step/", {"attempt": attempt.pk})
-
-    assert messages_of(answer) == ["Step cannot be retried (status: completed)"]
-
-
-def test_cancelling_ends_an_execution_that_waits_and_is_refused_afterwards(admin: Client) -> None:
-    execution = factories.start(factories.make_workflow(GREET))
-    page = f"{EXECUTIONS}{execution.pk}/"
-
-    admin.post(f"{page}press/cancel/")
-    again = admin.post(f"{page}press/cancel/")
-
-    execution.refresh_from_db()
-    assert execution.status == "cancelled"
-    assert "Execution has already finished (status: cancelled)" in messages_of(again)
-    assert "press/cancel" not in admin.get(f"{page}change/").content.decode()
-
-
-def test_a_waiting_execution_says_what_it_waits_for(admin: Client) -> None:
-    execution = factories.start(factories.make_workflow(GREET))
-    Branch.objects.filter(execution=execution).update(waiting_on="timer", waiting_reason="pauses until 12:00")
-
-    assert "pauses until 12:00" in text_of(admin.get(EXECUTIONS))
-    assert "Why it waits pending pauses until 12:00" in text_of(admin.get(f"{EXECUTIONS}{execution.pk}/change/"))
-
-
-def test_executions_are_filtered_by_status_and_trigger_and_found_by_id_and_uuid(admin: Client) -> None:
-    failed, _ = make_failed(factories.make_workflow(GREET))
-    other = factories.start(factories.make_workflow(GREET))
-    found = f"{EXECUTIONS}{failed.pk}/change/"
-    not_found = f"{EXECUTIONS}{other.pk}/change/"
-
-    for query in ({"status__exact": "failed"}, {"q": failed.pk}, {"q": str(failed.uuid)}):
-        body = admin.get(EXECUTIONS, query).content.decode()
-        assert found in body, query
-        assert not_found not in body, query
-    assert found not in admin.get(EXECUTIONS, {"trigger_type__exact": "scheduled"}).content.decode()
-
-
-def test_executions_cannot_be_made_changed_or_deleted_by_hand(admin: Client) -> None:
-    execution, _ = make_failed(factories.make_workflow(GREET))
-    page = f"{EXECUTIONS}{execution.pk}/"
-
-    assert admin.get(f"{EXECUTIONS}add/").status_code == 403
-    assert admin.post(f"{page}change/", {"status": "completed"}).status_code == 403
-    assert admin.post(f"{page}delete/", {"post": "yes"}).status_code == 403
-    assert Execution.objects.get(pk=execution.pk).status == "failed"
-
-
 def test_a_periodic_task_is_made_switched_off_and_deleted_through_services(admin: Client, operator: User) -> None:
     crontab = CrontabSchedule.objects.create(minute="0", hour="4")
     tasks = "/admin/django_celery_beat/periodictask/"
@@ -294,3 +206,150 @@ def test_a_periodic_task_is_made_switched_off_and_deleted_through_services(admin
     assert not PeriodicTask.objects.filter(pk=task.pk).exists()
     actions = list(AuditEntry.objects.order_by("id").values_list("action", "actor"))
     assert actions == [(f"schedule.{verb}", operator.email) for verb in ("created", "updated", "deleted")]
+
+
+@pytest.mark.parametrize("way", ["button", "action"])
+def test_a_paused_workflow_starts_nothing_until_it_is_resumed(admin: Client, way: str) -> None:
+    workflow = factories.make_workflow(GREET)
+
+    def press(name: str) -> None:
+        if way == "button":
+            admin.post(f"{WORKFLOWS}{workflow.pk}/press/{name}/")
+        else:
+            admin.post(WORKFLOWS, {"action": f"{name}_selected", "_selected_action": [workflow.pk]})
+        workflow.refresh_from_db()
+
+    press("pause")
+    paused = (workflow.status, workflow.is_enabled, workflow.is_executable)
+    press("resume")
+
+    assert paused == ("paused", True, False)
+    assert (workflow.status, workflow.is_executable) == ("active", True)
+    assert list(AuditEntry.objects.filter(action="workflow.updated").values_list("actor", flat=True)) == (
+        ["operator@example.com"] * 2
+    )
+
+
+def test_a_copy_is_disabled_has_the_definition_and_no_history(admin: Client) -> None:
+    workflow = factories.make_workflow(
+        GREET, trigger_on_file_upload=True, trigger_file_extensions="pdf", timeout_seconds=60, name="N" * 255
+    )
+    factories.run(workflow)
+
+    answer = admin.post(f"{WORKFLOWS}{workflow.pk}/press/duplicate/")
+
+    copied = Workflow.objects.exclude(pk=workflow.pk).get()
+    assert answer["Location"] == f"{WORKFLOWS}{copied.pk}/change/"
+    assert copied.name == "N" * 248 + " (copy)"
+    assert (copied.is_enabled, copied.owner_id, copied.created_by) == (False, workflow.owner_id, "operator@example.com")
+    assert (copied.trigger_on_file_upload, copied.trigger_file_extensions, copied.timeout_seconds) == (True, "pdf", 60)
+    assert copied.workflow_config == workflow.workflow_config
+    assert copied.uuid != workflow.uuid
+    assert not Execution.objects.filter(workflow=copied).exists()
+    assert copied.published_version is not None
+    assert workflow.published_version is not None
+    assert copied.published_version.definition == workflow.published_version.definition
+    assert copied.published_version.workflow_id == copied.pk
+    assert AuditEntry.objects.get(action="workflow.created", object_id=copied.pk).actor == "operator@example.com"
+
+
+def test_list_actions_run_and_copy_each_and_say_which_was_refused(admin: Client) -> None:
+    owner = factories.make_owner()
+    good, bad = (factories.make_workflow(GREET, owner=owner, name=name) for name in ("Good", "Bad"))
+    admin.post(f"{WORKFLOWS}{bad.pk}/press/disable/")
+    chosen = {"_selected_action": [bad.pk, good.pk]}
+
+    answer = admin.post(WORKFLOWS, {"action": "run_selected", **chosen}, follow=True)
+    admin.post(WORKFLOWS, {"action": "duplicate_selected", **chosen})
+
+    execution = Execution.objects.get()
+    assert (execution.workflow_id, execution.trigger_data) == (good.pk, {})
+    text = text_of(answer)
+    assert f"Execution {execution.pk} of Good (#{good.pk}) has started." in text
+    assert "Bad: Workflow cannot be executed (status: active, enabled: False)" in text
+    assert set(Workflow.objects.values_list("name", flat=True)) == {"Good", "Bad", "Good (copy)", "Bad (copy)"}
+
+
+def test_run_now_offers_the_last_input_and_takes_a_past_file_like_a_trigger(admin: Client) -> None:
+    workflow = factories.make_workflow(GREET)
+    factories.start(workflow, {"who": "Grace"})
+    file = make_file(workflow.owner, original_filename="invoice.pdf", filename="ab12.pdf", mime_type="application/pdf")
+
+    # The last run's input may be about another file; the chosen one counts.
+    typed = '{"who": "Ada", "filename": "of another file"}'
+
+    offered = admin.get(f"{WORKFLOWS}{workflow.pk}/run/")
+    admin.post(f"{WORKFLOWS}{workflow.pk}/run/", {"trigger_data": typed, "file_id": file.pk})
+
+    execution = Execution.objects.latest("pk")
+    assert json.loads(offered.context["form"]["trigger_data"].value()) == {"who": "Grace"}
+    assert f'<option value="{file.pk}">invoice.pdf</option>' in offered.content.decode()
+    assert execution.input_file_ids == [file.pk]
+    assert execution.trigger_data == {
+        "who": "Ada",
+        "file_id": file.pk,
+        "filename": "ab12.pdf",
+        "file_extension": "pdf",
+        "original_filename": "invoice.pdf",
+        "file_size": 2048,
+        "mime_type": "application/pdf",
+    }
+
+
+def test_run_now_refuses_a_file_of_another_owner(admin: Client) -> None:
+    workflow = factories.make_workflow(GREET)
+    file = make_file(factories.make_owner("another"))
+
+    answer = admin.post(f"{WORKFLOWS}{workflow.pk}/run/", {"trigger_data": "{}", "file_id": file.pk})
+
+    assert "File not found" in text_of(answer)
+    assert not Execution.objects.exists()
+
+
+def test_would_this_have_matched_answers_in_a_sentence(admin: Client) -> None:
+    workflow = factories.make_workflow(GREET, trigger_on_file_upload=True, trigger_file_extensions="pdf")
+    by_hand = factories.make_workflow(GREET, owner=workflow.owner)
+    pdf = make_file(workflow.owner, filename="a.pdf")
+    text, foreign = make_file(workflow.owner, filename="a.txt"), make_file(factories.make_owner("another"))
+
+    def answer_of(asked: Workflow, file_id: Any) -> str:
+        return text_of(admin.get(f"{WORKFLOWS}{asked.pk}/match/", {"file_id": file_id}))
+
+    assert f"yes File {pdf.pk} would start it." in answer_of(workflow, pdf.pk)
+    assert f"no File {text.pk} would not start it: the extension &#x27;txt&#x27; is not one of pdf." in answer_of(
+        workflow, text.pk
+    )
+    assert "would not start it: the workflow does not start for files." in answer_of(by_hand, pdf.pk)
+    assert "unknown File not found" in answer_of(workflow, foreign.pk)
+    assert "Enter a whole number." in answer_of(workflow, "x")
+    assert not Execution.objects.exists()
+
+
+def test_another_owners_workflow_is_out_of_reach_on_every_page(admin: Client) -> None:
+    workflow = factories.make_workflow(GREET)
+    _, client = editor_of("eve")
+
+    for name in ("run", "run_draft", "version", "match"):
+        path = f"{WORKFLOWS}{workflow.pk}/{name}/"
+        assert client.get(path, {"number": 1}).status_code == 404, name
+        assert admin.get(path, {"number": 1}).status_code == 200, name
+    for name in ("enable", "disable", "pause", "resume", "duplicate", "publish", "restore"):
+        assert client.post(f"{WORKFLOWS}{workflow.pk}/press/{name}/", {"number": 1}).status_code == 404, name
+    for name in ("run", "pause", "duplicate", "disable"):
+        client.post(WORKFLOWS, {"action": f"{name}_selected", "_selected_action": [workflow.pk]})
+    workflow.refresh_from_db()
+    assert workflow.is_executable
+    assert Workflow.objects.count() == 1
+    assert not Execution.objects.exists()
+
+
+def test_a_deleted_workflow_can_be_looked_at_only(admin: Client) -> None:
+    workflow = factories.make_workflow(GREET)
+    services.delete_workflow(workflow, actor="test")
+
+    page = admin.get(f"{WORKFLOWS}{workflow.pk}/change/").content.decode()
+    refused = admin.post(f"{WORKFLOWS}{workflow.pk}/press/resume/")
+
+    assert "Save as draft" not in page
+    assert "press/pause" not in page
+    assert messages_of(refused) == ["Workflow not found"]

@@ -1,100 +1,129 @@
-"""The admin in a real browser: sign in, meet an error in the definition, run now, read why a step failed."""
+"""The admin in a real browser: sign in, mend a definition where it is wrong, run now, watch it live, retry."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
+import time
 
 import pytest
-from django.db import connections
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 from pytest_django.live_server_helper import LiveServer
 
-from accounts.models import User
 from tests import factories
 from tests.admin.rows import GREET, make_failed
+from tests.e2e.browser import NARROW, sign_in
 from workflows.models import Execution, Workflow
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WIDE = {"width": 1440, "height": 900}
-NARROW = {"width": 390, "height": 844}
-
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.skipif(not CHROMIUM.exists(), reason=f"{CHROMIUM} is not installed"),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
 
 
-@pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
-    # Playwright's event loop lives in this thread; the ORM is used beside it, never inside a coroutine.
-    monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        page = browser.new_page(viewport=WIDE)
-        page.set_default_timeout(10_000)
-        yield page
-        browser.close()
-        # While Playwright's loop runs, asgiref keeps connections apart from the thread's own, which Django closes.
-        connections.close_all()
-
-
-@pytest.fixture
-def complaints(page: Page) -> list[str]:
-    """What the browser's console has to complain about."""
-    found: list[str] = []
-    page.on("pageerror", lambda error: found.append(str(error)))
-    page.on("console", lambda message: found.append(message.text) if message.type == "error" else None)
-    return found
-
-
-def sign_in(page: Page, server: LiveServer) -> None:
-    User.objects.create_superuser("operator@example.com", "correct horse battery")
-    page.goto(f"{server.url}/admin/login/")
-    page.fill("[name=username]", "operator@example.com")
-    page.fill("[name=password]", "correct horse battery")
-    page.press("[name=password]", "Enter")
-    page.wait_for_url(f"{server.url}/admin/")
-
-
-def test_an_author_meets_a_problem_in_place_mends_it_and_runs_the_workflow(
+def test_an_author_meets_a_problem_at_its_line_mends_it_and_runs_the_workflow(
     page: Page, complaints: list[str], live_server: LiveServer
 ) -> None:
     workflow = factories.make_workflow(GREET)
     sign_in(page, live_server)
 
     page.goto(f"{live_server.url}/admin/workflows/workflow/{workflow.pk}/change/")
-    broken = json.dumps({"steps": [{"name": "greet", "type": "logg", "config": {}}]})
+    page.get_by_text("No problems found").wait_for()
+    broken = json.dumps({"steps": [{"name": "greet", "type": "logg", "config": {}}]}, indent=2)
     page.fill("[name=workflow_config]", broken)
+    page.get_by_text("1 error", exact=True).wait_for()
+    note = page.locator(".noted.error").inner_text()
+    sign_top = page.locator(".sign.error").evaluate("sign => sign.style.top")
+    page.get_by_role("button", name="Line 5").click()
+    marked = page.evaluate("getSelection().toString()")
     page.click("[name=_save]")
-    page.get_by_text("/steps/0/type:").wait_for()
+    page.get_by_text("1 error", exact=True).wait_for()
     kept = page.input_value("[name=workflow_config]")
-    mended = json.dumps(
-        {"steps": [{"name": "greet", "type": "log", "config": {"message": "Good morning {{trigger.who}}"}}]}
-    )
-    page.fill("[name=workflow_config]", mended)
+    mended = {"steps": [{"name": "greet", "type": "log", "config": {"message": "Good morning {{trigger.who}}"}}]}
+    page.fill("[name=workflow_config]", json.dumps(mended))
+    page.get_by_text("No problems found").wait_for()
     page.click("[name=_continue]")
     page.get_by_role("link", name="Run now").click()
     page.fill("[name=trigger_data]", '{"who": "Grace"}')
     page.get_by_role("button", name="Run now").click()
     page.wait_for_url("**/admin/workflows/execution/*/change/")
-    factories.drain_all()
-    page.reload()
-    page.locator("details.step > summary").click()
 
-    assert kept == broken
-    assert page.locator("details.step").inner_text().count("Good morning Grace") >= 1
-    assert Workflow.objects.get(pk=workflow.pk).versions.count() == 2
-    assert Execution.objects.get().status == "completed"
+    assert "unknown step type 'logg'; did you mean 'log'?" in note
+    assert sign_top == f"{4 * 18}px"
+    assert marked.strip() == '"type": "logg",'
+    assert kept.splitlines() == broken.splitlines()
+    assert Workflow.objects.get(pk=workflow.pk).workflow_config == mended
+    assert Execution.objects.get().trigger_data == {"who": "Grace"}
+    assert complaints == []
+
+
+def test_a_syntax_mistake_is_shown_where_it_is_and_f8_leads_there(
+    page: Page, complaints: list[str], live_server: LiveServer
+) -> None:
+    workflow = factories.make_workflow(GREET)
+    sign_in(page, live_server)
+
+    page.goto(f"{live_server.url}/admin/workflows/workflow/{workflow.pk}/change/")
+    page.fill("[name=workflow_config]", '{\n  "steps": [,]\n}')
+    page.get_by_text("Line 2, column 13").wait_for()
+    page.locator("[name=workflow_config]").press("F8")
+    caret = page.evaluate("document.querySelector('[name=workflow_config]').selectionStart")
+    page.locator("[name=workflow_config]").press("Tab")
+    left = page.evaluate("document.activeElement.name")
+
+    assert caret == len('{\n  "steps": [')
+    assert left != "workflow_config"
+    assert complaints == []
+
+
+def test_a_snippet_goes_to_the_end_of_the_steps_and_undo_takes_it_back(
+    page: Page, complaints: list[str], live_server: LiveServer
+) -> None:
+    workflow = factories.make_workflow(GREET)
+    sign_in(page, live_server)
+
+    page.goto(f"{live_server.url}/admin/workflows/workflow/{workflow.pk}/change/")
+    before = page.input_value("[name=workflow_config]")
+    for kind in ("delay", "log"):
+        page.locator(".step-type > summary", has_text=kind).first.click()
+        page.get_by_role("button", name=f"Insert a step of type {kind}").click()
+    page.get_by_role("button", name="Insert a step of type delay").click()
+    inserted = json.loads(page.input_value("[name=workflow_config]"))
+    page.get_by_role("button", name="Format").click()
+    formatted = page.input_value("[name=workflow_config]")
+    page.get_by_text("No problems found").wait_for()
+    for _ in range(4):
+        page.locator("[name=workflow_config]").press("Control+z")
+
+    assert [step["name"] for step in inserted["steps"]] == ["greet", "delay", "log", "delay_2"]
+    assert formatted == json.dumps(inserted, indent=2)
+    assert page.input_value("[name=workflow_config]") == before
+    assert complaints == []
+
+
+def test_the_page_of_an_execution_goes_from_waiting_to_completed_without_a_reload(
+    page: Page, complaints: list[str], live_server: LiveServer
+) -> None:
+    steps = [{"name": "wait", "type": "delay", "config": {"seconds": 0.05}}, *GREET]
+    execution = factories.start(factories.make_workflow(steps), {"who": "Grace"})
+    sign_in(page, live_server)
+
+    page.goto(f"{live_server.url}/admin/workflows/execution/{execution.pk}/change/")
+    page.evaluate("window.isTheSamePage = true")
+    page.get_by_text("waits for a free worker").wait_for()
+    factories.drain_all()
+    wait = page.locator("details.step", has_text="wait").first
+    wait.locator("> summary").click()
+    wait.locator("> summary").focus()
+    finish_by = time.monotonic() + 10
+    while Execution.objects.get(pk=execution.pk).status != "completed":
+        assert time.monotonic() < finish_by
+        factories.drain_all()
+    page.locator("#execution-live[data-status=completed]").wait_for()
+
+    focused = page.evaluate("document.activeElement.closest('details.step')?.id")
+    assert page.evaluate("window.isTheSamePage")
+    assert wait.evaluate("step => step.open")
+    assert focused == f"attempt-{execution.attempts.get(path='wait').pk}"
+    assert page.locator("#execution-live").get_attribute("hx-get") is None
+    assert page.get_by_role("button", name="Cancel").count() == 0
+    assert page.locator("#execution-said").inner_text() == "The execution is completed."
+    page.get_by_label("Attempt 1 of greet, completed").click()
+    assert "Hello Grace" in page.locator("details.step[open]", has_text="greet").inner_text()
     assert complaints == []
 
 
@@ -134,3 +163,13 @@ def test_cancelling_asks_first(page: Page, complaints: list[str], live_server: L
     assert untouched == "pending"
     assert Execution.objects.get(pk=execution.pk).status == "cancelled"
     assert complaints == []
+
+
+def test_whoever_was_signed_out_meanwhile_is_asked_to_sign_in_again(page: Page, live_server: LiveServer) -> None:
+    execution = factories.start(factories.make_workflow(GREET))
+    sign_in(page, live_server)
+    page.goto(f"{live_server.url}/admin/workflows/execution/{execution.pk}/change/")
+
+    page.context.clear_cookies()
+
+    page.wait_for_url("**/admin/login/**")

@@ -7,8 +7,9 @@ from django.contrib.admin import display
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from core.admin import Panel, ServiceModelAdmin, add_panel, moment_text, pretty_json
+from core.admin import Panel, ServiceModelAdmin, add_panel, duration_text, label, moment_text, pretty_json
 from files.models import File
+from workflows import statistics
 from workflows.models import Evaluation
 
 MOST_SHOWN = 20
@@ -18,16 +19,38 @@ def _of_file(request: HttpRequest, file: File) -> dict[str, Any]:
     return {"evaluations": Evaluation.objects.filter(file_id=file.pk).order_by("-id")[:MOST_SHOWN]}
 
 
+def _lineage(request: HttpRequest, file: File) -> dict[str, Any]:
+    """Return the latest executions that were given the file."""
+    found = list(statistics.list_executions_of_file(file.pk, owner_id=file.owner_id)[: MOST_SHOWN + 1])
+    return {
+        "executions": [
+            {
+                "row": execution,
+                "status": label(execution.status),
+                "created": moment_text(execution.created_at),
+                "duration": duration_text(execution.execution_time_ms),
+            }
+            for execution in found[:MOST_SHOWN]
+        ],
+        "most": MOST_SHOWN if len(found) > MOST_SHOWN else 0,
+        "may_view": request.user.has_perm("workflows.view_execution"),
+    }
+
+
 def _verdicts(request: HttpRequest, evaluation: Evaluation) -> dict[str, Any]:
     return {"evaluations": [evaluation], "request_json": pretty_json(evaluation.request)}
 
 
 add_panel("files.File", Panel("admin/workflows/evaluation/verdicts.html", _of_file))
+add_panel("files.File", Panel("admin/workflows/evaluation/lineage.html", _lineage))
 
 
 @admin.register(Evaluation)
 class EvaluationAdmin(ServiceModelAdmin):
     list_display = ("id", "document", "file_id", "processing_number", "fired", "made", "evaluated")
+    # Any other order would sort the whole table.
+    sortable_by = ("id", "file_id", "made")
+    nothing_yet = "Upload a file: after its extraction, the verdict of each workflow stands here."
     search_help_text = "Id of the evaluation or of the file"
     fields = ("file_id", "processing_number", "owner", "correlation_id", "made", "evaluated")
     readonly_fields = fields

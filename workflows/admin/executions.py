@@ -1,96 +1,22 @@
 """Admin pages of executions: what runs, what waits and why, what failed and why."""
 
-from collections import Counter
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin, messages
 from django.contrib.admin import display
+from django.contrib.postgres.expressions import ArraySubquery
 from django.db.models import OuterRef, QuerySet, Subquery
+from django.forms import Script
 from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import reverse
-from django.utils.html import format_html
+from django.template.response import TemplateResponse
 
-from core.admin import NOTHING, Button, Panel, ServiceModelAdmin, duration_text, label, moment_text, pretty_json
+from core.admin import Button, Panel, ServiceModelAdmin, duration_text, label, moment_text
 from workflows import services
-from workflows.api.representations import shown_status, why
-from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus
-from workflows.models import Branch, Execution, StepAttempt
+from workflows.admin.execution_panels import CANCEL, MOST_CHILDREN, RETRY, live
+from workflows.choices import FINAL_STATUSES
+from workflows.models import Branch, Execution
 
-MOST_ATTEMPTS = 500
-
-
-def _reason(request: HttpRequest, execution: Execution) -> dict[str, Any]:
-    branches = list(execution.branches.order_by("pk"))
-    found = why(execution, branches)
-    sentence = found["why"] or {
-        ExecutionStatus.COMPLETED: "Every step that was to run has completed.",
-        ExecutionStatus.CANCELLED: "It was cancelled.",
-    }.get(ExecutionStatus(execution.status), "")
-    return {"status": label(execution.status), "sentence": sentence, "waits": found["waiting_on"]}
-
-
-def _facts(request: HttpRequest, execution: Execution) -> dict[str, Any]:
-    workflow = reverse("admin:workflows_workflow_change", args=(execution.workflow_id,))
-    facts = [
-        ("Workflow", format_html('<a href="{}">{}</a>', workflow, execution.workflow)),
-        ("Version", execution.version.number),
-        ("Trigger", execution.get_trigger_type_display()),
-        ("Input files", _file_links(execution.input_file_ids)),
-        ("Owner", execution.owner),
-        ("Priority", execution.get_priority_display()),
-        ("Retries", execution.retry_count),
-        ("Created (UTC)", moment_text(execution.created_at)),
-        ("Started (UTC)", moment_text(execution.started_at)),
-        ("Ended (UTC)", moment_text(execution.completed_at)),
-        ("Duration", duration_text(execution.execution_time_ms)),
-        ("UUID", execution.uuid),
-        ("Correlation id", execution.correlation_id or NOTHING),
-    ]
-    return {"facts": facts}
-
-
-def _file_links(file_ids: list[int]) -> str:
-    links = [format_html('<a href="{}">{}</a>', reverse("admin:files_file_change", args=(pk,)), pk) for pk in file_ids]
-    return format_html(", ".join(["{}"] * len(links)), *links) if links else NOTHING
-
-
-def _steps(request: HttpRequest, execution: Execution) -> dict[str, Any]:
-    attempts = list(execution.attempts.order_by("node", "attempt")[: MOST_ATTEMPTS + 1])
-    branches = list(execution.branches.all())
-    tries = Counter(attempt.path for attempt in attempts)
-    latest = {attempt.path: attempt.pk for attempt in attempts}
-    return {
-        "attempts": [
-            _shown(attempt, branches, of=tries[attempt.path], retryable=_is_retryable(execution, attempt, latest))
-            for attempt in attempts[:MOST_ATTEMPTS]
-        ],
-        "is_cut": len(attempts) > MOST_ATTEMPTS,
-        "trigger_data": pretty_json(execution.trigger_data),
-        "retry_url": reverse("admin:workflows_execution_press", args=(execution.pk, "retry_step")),
-        "retry": Button("retry_step", "Retry from here", icon="replay"),
-        "may_press": request.user.has_perm("workflows.change_execution"),
-    }
-
-
-def _is_retryable(execution: Execution, attempt: StepAttempt, latest: dict[str, int]) -> bool:
-    """Tell whether the service would retry the step: its latest attempt failed, and all has ended (contract 6)."""
-    failed = attempt.status == StepStatus.FAILED and latest[attempt.path] == attempt.pk
-    return failed and execution.status in FINAL_STATUSES
-
-
-def _shown(attempt: StepAttempt, branches: list[Branch], *, of: int, retryable: bool) -> dict[str, Any]:
-    return {
-        "row": attempt,
-        "status": label(shown_status(attempt, branches)),
-        "count": f"{attempt.attempt} of {of}",
-        "started": moment_text(attempt.started_at),
-        "duration": duration_text(attempt.execution_time_ms),
-        "input": pretty_json(attempt.input_data),
-        "output": None if attempt.output_data is None else pretty_json(attempt.output_data),
-        "log": attempt.log,
-        "retryable": retryable,
-        "hidden": {"attempt": attempt.pk},
-    }
+LIVE = Panel("admin/workflows/execution/live.html", live)
 
 
 @admin.register(Execution)
@@ -102,23 +28,15 @@ class ExecutionAdmin(ServiceModelAdmin):
     # Any other order would sort the whole table.
     sortable_by = ("id", "started")
     search_help_text = "Id or UUID"
+    nothing_yet = "Open a workflow and press Run now, or upload a file that starts one."
     shows_only_panels = True
-    panels = (
-        Panel("admin/workflows/execution/reason.html", _reason),
-        Panel("admin/core/facts.html", _facts),
-        Panel("admin/workflows/execution/steps.html", _steps),
-    )
-    buttons = (
-        Button(
-            "cancel",
-            "Cancel",
-            icon="cancel",
-            variant="danger",
-            confirm="Cancel this execution? What its steps have done so far stays done.",
-        ),
-        # Drawn beside each step that failed.
-        Button("retry_step", "Retry from here"),
-    )
+    panels = (LIVE,)
+    # Drawn by the panel, which is renewed while the execution runs.
+    buttons = (CANCEL, RETRY)
+
+    class Media:
+        css: ClassVar[dict[str, Any]] = {"all": ["workflows/workflows.css"]}
+        js: ClassVar[list[Any]] = [Script("workflows/execution_live.js", defer=True)]
 
     def for_list(self, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         waiting = Branch.objects.filter(execution=OuterRef("pk")).exclude(waiting_on="").order_by("pk")
@@ -127,7 +45,10 @@ class ExecutionAdmin(ServiceModelAdmin):
         return queryset.annotate(waiting_reason=reason).defer(*heavy, "workflow__workflow_config")
 
     def for_detail(self, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
-        return queryset.select_related("workflow", "version", "owner")
+        children = Execution.objects.filter(parent=OuterRef("pk")).order_by("pk").values("pk")[:MOST_CHILDREN]
+        heavy = ("workflow__workflow_config", "version__definition", "version__source", "execution_config")
+        found = queryset.select_related("workflow", "version", "owner").defer(*heavy)
+        return found.annotate(child_ids=ArraySubquery(children))
 
     @display(description="Workflow")
     def workflow_name(self, execution: Execution) -> str:
@@ -152,7 +73,16 @@ class ExecutionAdmin(ServiceModelAdmin):
         return duration_text(execution.execution_time_ms)
 
     def shown_buttons(self, request: HttpRequest, instance: Execution) -> list[Button]:
-        return [] if instance.status in FINAL_STATUSES else [self.buttons[0]]
+        return []
+
+    def own_pages(self) -> dict[str, Any]:
+        return {"live": self.live_page}
+
+    def live_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Answer the page of a running execution with what has changed (htmx asks every 2 seconds)."""
+        execution = self.row_for_view(request, object_id)
+        context = {"object": execution, **live(request, execution, seen=request.GET.get("seen", "none"))}
+        return TemplateResponse(request, LIVE.template, context)
 
     def press_cancel(self, request: HttpRequest, execution: Execution) -> None:
         services.cancel_execution(execution)

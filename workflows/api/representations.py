@@ -7,12 +7,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from core.api.renderers import dumps
-from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus, WaitingOn
+from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus
 from workflows.engine.definition import canonical_step
 from workflows.engine.steps.base import Step
+from workflows.explanations import shown_status, why
 from workflows.models import Branch, Execution, StepAttempt, Workflow, WorkflowVersion
-from workflows.schedule import next_slots
-from workflows.selectors import last_execution_at, totals
+from workflows.selectors import last_execution_at, next_slot_at, totals
 from workflows.services import Started
 
 # How much of an execution's outputs a list carries (ENGINE 8).
@@ -46,7 +46,7 @@ def workflow_json(workflow: Workflow) -> dict[str, Any]:
         "steps": [_dialect_b_step(step, index) for index, step in enumerate(steps or [])],
         "enabled": workflow.is_enabled,
         "template_id": workflow.template_id,
-        "next_run_at": _next_run(workflow),
+        "next_run_at": next_slot_at(workflow),
     }
 
 
@@ -91,19 +91,6 @@ def execution_json(
     return answer | ({"result_truncated": True} if truncated else {})
 
 
-def why(execution: Execution, branches: Iterable[Branch]) -> dict[str, Any]:
-    """Return what an execution waits for, and one sentence that says why it is where it is."""
-    if execution.status in FINAL_STATUSES:
-        return {"waiting_on": None, "why": execution.error_message}
-    for branch in branches:
-        if branch.waiting_on:
-            kind = WaitingOn.TIMER if branch.waiting_on == WaitingOn.RETRY else branch.waiting_on
-            return {"waiting_on": kind, "why": branch.waiting_reason}
-        if branch.claimed_by:
-            return {"waiting_on": None, "why": "a worker is running it"}
-    return {"waiting_on": None, "why": "waits for a free worker"}
-
-
 def step_json(attempt: StepAttempt, branches: Iterable[Branch], settings: dict[str, Any]) -> dict[str, Any]:
     """Return the contract's Step: the latest attempt of a path, under the id of its first."""
     return {
@@ -124,17 +111,6 @@ def step_json(attempt: StepAttempt, branches: Iterable[Branch], settings: dict[s
         "max_retries": settings.get("max_retries", 0),
         "warnings": attempt.warnings,
     }
-
-
-def shown_status(attempt: StepAttempt, branches: Iterable[Branch]) -> str:
-    """Return the contract's status: a step about to be tried again is `retrying`, one that waits `running`."""
-    if attempt.status == StepStatus.WAITING:
-        return "running"
-    retrying = any(
-        branch.waiting_on == WaitingOn.RETRY and branch.cursor == attempt.node and branch.attempt > attempt.attempt
-        for branch in branches
-    )
-    return "retrying" if retrying and attempt.status == StepStatus.FAILED else attempt.status
 
 
 def started_json(started: Started, workflow_id: int) -> dict[str, Any]:
@@ -206,9 +182,3 @@ def _dialect_b_step(step: Any, index: int) -> Any:
         return step
     made = canonical_step(step, index)
     return {"id": step.get("id") or made["name"], "name": made["name"], "type": made["type"], "config": made["config"]}
-
-
-def _next_run(workflow: Workflow) -> Any:
-    if not (workflow.is_scheduled and workflow.cron_schedule and workflow.is_executable):
-        return None
-    return next(iter(next_slots(workflow.cron_schedule, count=1)), None)

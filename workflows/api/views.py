@@ -48,12 +48,10 @@ class WorkflowListView(APIView):
         responses={200: serializers.WorkflowSerializer, 201: serializers.WorkflowSerializer},
     )
     def post(self, request: Request) -> Response:
-        body = _object(request)
-        workflow = services.create_workflow(
-            owner=principal_of(request).owner, body=body, actor=principal_of(request).actor
-        )
+        body, caller = _object(request), principal_of(request)
+        workflow = services.create_workflow(owner=caller.owner, body=body, actor=caller.actor)
         status = CREATED if dialect_of(body) == Dialect.B else OK
-        return Response(representations.workflow_json(workflow), status=status)
+        return Response(representations.workflow_json(selectors.get_workflow(caller, str(workflow.pk))), status=status)
 
 
 class WorkflowView(APIView):

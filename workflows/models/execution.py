@@ -3,6 +3,7 @@
 The engine's protocol over these tables is in `workflows.engine`; nothing else writes to branches.
 """
 
+from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models.functions import Now
 
@@ -101,6 +102,13 @@ class Execution(models.Model):
             models.Index(fields=("trigger_type", "-id"), name="executions_by_trigger"),
             # Reader: /api by uuid.
             models.Index(fields=("uuid",), name="executions_by_uuid"),
+            # Reader: the page of a file, which executions had it as input.
+            GinIndex(
+                fields=("input_file_ids",),
+                opclasses=("jsonb_path_ops",),
+                name="executions_by_input_file",
+                condition=~models.Q(input_file_ids=[]),
+            ),
         )
 
     def __str__(self) -> str:

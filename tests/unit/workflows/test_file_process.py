@@ -10,7 +10,7 @@ from core import clock
 from files import services as files
 from files import transitions
 from files.models import File
-from tests import factories
+from tests import documents, factories
 from workflows.choices import Lane
 from workflows.engine.drain import drain
 from workflows.engine.lease import keeper
@@ -49,6 +49,21 @@ def test_a_file_in_another_workers_hands_is_waited_for_and_costs_no_attempt() ->
     assert factories.outputs(execution)["read"]["content"] == "two words"
 
 
+def test_tables_are_given_when_the_step_asks_for_them() -> None:
+    asking = {"name": "read", "type": "file_process", "config": {"action": "extract", "tables": True}}
+    workflow = factories.make_workflow([asking, {**EXTRACT, "name": "plain"}])
+    content = documents.xlsx(Prices=[["id", "amount"], ["007", 2.0]])
+    file = files.upload_file(workflow.owner, actor="test", stream=io.BytesIO(content), filename="a.xlsx")
+    execution = factories.start(workflow, {"file_id": file.pk})
+
+    drain(Lane.FILES)
+
+    outputs = factories.outputs(execution)
+    assert outputs["read"]["tables"] == [{"name": "Prices", "rows": [["id", "amount"], ["007", "2"]]}]
+    assert outputs["read"]["metadata"]["excel_sheet_names"] == ["Prices"]
+    assert "tables" not in outputs["plain"]
+
+
 def test_a_resumed_step_renews_its_lease_while_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     workflow = factories.make_workflow([EXTRACT])
     file = files.upload_file(workflow.owner, actor="test", stream=io.BytesIO(b"two words"), filename="a.txt")
@@ -63,3 +78,25 @@ def test_a_resumed_step_renews_its_lease_while_it_works(monkeypatch: pytest.Monk
         drain(Lane.FILES)
 
     assert held == [execution.pk]
+
+
+def test_ocr_extract_gives_the_text_that_a_document_carries() -> None:
+    step = {"name": "read", "type": "file_process", "config": {"action": "ocr_extract", "language": "en"}}
+    workflow = factories.make_workflow([step])
+    file = files.upload_file(workflow.owner, actor="test", stream=io.BytesIO(b"two words"), filename="a.txt")
+
+    execution = factories.run(workflow, {"file_id": file.pk})
+
+    output = factories.outputs(execution)["read"]
+    assert (output["content"], output["word_count"], output["confidence"]) == ("two words", 2, None)
+
+
+def test_ocr_extract_of_a_document_without_text_says_so() -> None:
+    step = {"name": "read", "type": "file_process", "config": {"action": "ocr_extract"}}
+    workflow = factories.make_workflow([step])
+    file = files.upload_file(workflow.owner, actor="test", stream=io.BytesIO(b" \n "), filename="a.txt")
+
+    execution = factories.run(workflow, {"file_id": file.pk})
+
+    assert (execution.status, execution.retry_count) == ("failed", 0)
+    assert execution.error_message == f"Step 'read' failed: file {file.pk} holds no text, and pictures are not read"

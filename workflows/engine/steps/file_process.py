@@ -1,4 +1,7 @@
-"""`file_process`: validate, extract or process an uploaded file (contract 13.3)."""
+"""`file_process`: validate, extract or process an uploaded file (contract 13.3).
+
+`ocr_extract` gives the text that a document carries; one that is only pictures ends `ocr_unavailable`.
+"""
 
 from datetime import timedelta
 from typing import Any, Literal
@@ -18,11 +21,12 @@ BUSY_PAUSE_SECONDS = 0.5
 
 
 class FileProcessConfig(StepConfig):
-    action: Literal["validate", "extract", "process"] = "process"
+    action: Literal["validate", "extract", "ocr_extract", "process"] = "process"
     file_id: int | str | None = None
     allowed_types: list[str] | None = None
     max_size_mb: float | None = Field(default=None, gt=0)
     fail_on_invalid: bool = False
+    tables: bool = False
 
 
 @register
@@ -30,7 +34,7 @@ class FileProcessStep(Step[FileProcessConfig]):
     type = "file_process"
     title = "Process a file"
     config_model = FileProcessConfig
-    output_keys = ("file_id", "action", "status", "valid", "errors", "content", "word_count", "metadata")
+    output_keys = ("file_id", "action", "status", "valid", "errors", "content", "word_count", "confidence", "metadata")
     # Extraction writes rows of our own under their own fence: repeating it does no harm outside.
     effect = Effect.IDEMPOTENT
     lane = Lane.FILES
@@ -68,10 +72,19 @@ class FileProcessStep(Step[FileProcessConfig]):
             raise StepError(error.code.lower(), error.detail, retryable=False) from error
         text = done.content.text
         metadata: dict[str, Any] = done.extraction_metadata
-        if config.action == "extract":
+        if config.action in {"extract", "ocr_extract"}:
             details = {"content": text, "word_count": metadata.get("word_count", 0), "metadata": metadata}
         else:
             details = {"content_length": len(text), "metadata": metadata}
+        if config.action == "ocr_extract":
+            if not text.strip():
+                message = f"file {file.pk} holds no text, and pictures are not read"
+                raise StepError("ocr_unavailable", message, retryable=False)
+            # Nothing was guessed: the text is the document's own.
+            details["confidence"] = None
+        if config.tables:
+            # [{name, rows: [[cell text]]}]; of a PDF those of its first ruled pages (PDF_TABLE_PAGES).
+            details["tables"] = done.content.tables
         return Output(_head(done, config) | details)
 
 

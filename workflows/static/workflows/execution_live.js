@@ -1,0 +1,99 @@
+// The page of an execution: htmx renews it while it runs. What the reader has opened, focused or scrolled stays so.
+(() => {
+  "use strict";
+
+  const ROOTS = "#execution-live, #execution-steps";
+  const LIVE_ID = "execution-live";
+  let kept = null;
+
+  const summaries = () => [...document.querySelectorAll("#execution-steps details")];
+  const scrollers = () => [...document.querySelectorAll("#execution-steps .code, #timeline")];
+  // A fold inside a step has no id of its own: its place inside the step names it.
+  const nameOf = (node) => {
+    const step = node.closest("details.step");
+    const inside = step ? [...step.querySelectorAll("details, .code, summary, button")].indexOf(node) : -1;
+    return node.id || `${step?.id ?? node.closest("section")?.ariaLabel ?? ""}:${inside}`;
+  };
+
+  const remember = () => {
+    const active = document.activeElement?.closest(ROOTS) ? document.activeElement : null;
+    kept = {
+      open: new Map(summaries().map((each) => [nameOf(each), each.open])),
+      scroll: new Map(scrollers().map((each) => [nameOf(each), [each.scrollLeft, each.scrollTop]])),
+      focus: active && nameOf(active),
+      status: document.getElementById(LIVE_ID)?.dataset.status,
+    };
+  };
+
+  const restore = () => {
+    if (!kept) return;
+    for (const each of summaries()) {
+      const open = kept.open.get(nameOf(each));
+      if (open !== undefined) each.open = open;
+    }
+    for (const each of scrollers()) {
+      const [left, top] = kept.scroll.get(nameOf(each)) ?? [0, 0];
+      if (left || top) each.scrollTo(left, top);
+    }
+    if (kept.focus && !document.activeElement?.closest(ROOTS)) {
+      const all = document.querySelectorAll(`:is(${ROOTS}) :is(summary, a, button, .code, .timeline)`);
+      [...all].find((each) => nameOf(each) === kept.focus)?.focus({ preventScroll: true });
+    }
+    const status = document.getElementById(LIVE_ID)?.dataset.status;
+    if (status !== kept.status) document.getElementById("execution-said").textContent = `The execution is ${status}.`;
+    offerCopies();
+    kept = null;
+  };
+
+  const reveal = (id) => {
+    const step = document.getElementById(id);
+    if (step?.matches("details")) step.open = true;
+  };
+
+  const offerCopies = () => {
+    for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
+  };
+
+  const copy = async (button) => {
+    const source = document.getElementById(button.dataset.copy);
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      // Without HTTPS a browser may refuse; then the text is marked, and the reader copies it.
+      getSelection().selectAllChildren(source);
+      button.textContent = "Marked: now copy it";
+    }
+  };
+
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    if (event.detail.target?.id !== LIVE_ID) return;
+    if (!event.detail.xhr.responseText.includes(`id="${LIVE_ID}"`)) {
+      // Signed out meanwhile: the answer is the log-in page.
+      event.detail.shouldSwap = false;
+      location.reload();
+      return;
+    }
+    remember();
+  });
+  document.addEventListener("htmx:afterSwap", restore);
+  for (const name of ["htmx:sendError", "htmx:responseError", "htmx:timeout"]) {
+    document.addEventListener(name, () => {
+      const note = document.getElementById("execution-note");
+      if (note) note.textContent = "The server does not answer; this may be out of date. Trying again every 2 seconds.";
+    });
+  }
+  document.addEventListener("click", (event) => {
+    const bar = event.target.closest("a.bar[href]");
+    if (bar) reveal(bar.hash.slice(1));
+    const button = event.target.closest("[data-copy]");
+    if (button) copy(button);
+  });
+
+  const start = () => {
+    if (location.hash) reveal(location.hash.slice(1));
+    offerCopies();
+  };
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
+  else start();
+})();
