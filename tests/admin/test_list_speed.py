@@ -37,7 +37,9 @@ def stored(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
         fill.fill_audit(AUDIT)
     yield
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        cursor.execute("TRUNCATE workflows, files, workflow_evaluations, audit_entries CASCADE")
+        # Steps refer to executions without a constraint, which CASCADE would follow.
+        tables = "workflows, workflow_execution_steps, files, workflow_evaluations, audit_entries"
+        cursor.execute(f"TRUNCATE {tables} CASCADE")
         User.objects.filter(email__in=[fill.OWNER_EMAIL.format(number) for number in range(1, 6)]).delete()
 
 
