@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bench import bare_celery, latency, machine, per_step, servers, stack, throughput
+from bench import bare_celery, latency, machine, per_step, servers, stack, throughput, uploads
 from bench.processes import Peer, environment
 from bench.report import Result, median, table, write_json
 from bench.servers import PEERS, Servers
 from bench.workloads import FIVE_PURE_STEPS
 from config.launcher import plan
 
-PARTS = ("throughput", "steps", "latency", "lists")
+PARTS = ("throughput", "steps", "latency", "uploads", "lists")
 
 
 def main() -> None:
@@ -30,7 +30,8 @@ def main() -> None:
         subprocess.run(plan.manage("migrate", "--verbosity", "0"), check=True, env=env, cwd=plan.ROOT)
         with Peer("bench.our_peer", env=env, log=found.folder / "ours.log") as ours:
             results = _measure(found, ours, options)
-    print(f"\n{table(results)}\n\nMedians of {options.rounds} rounds; {time.monotonic() - began_at:.0f} s")
+    seconds = time.monotonic() - began_at
+    print(f"\n{table(results)}\n\nThroughput: medians of {options.rounds} rounds; {seconds:.0f} s in all")
     if path := os.environ.get("BENCH_JSON"):
         write_json(results, Path(path))
 
@@ -59,6 +60,9 @@ def _measure(found: Servers, ours: Peer, options: argparse.Namespace) -> list[Re
     if "latency" in options.parts:
         _say("trigger to done, and what an execution costs")
         results += _latency(found, workflow_id)
+    if "uploads" in options.parts:
+        _say("upload to done next to its bytes written and its text extracted by themselves")
+        results += _uploads(found)
     if "lists" in options.parts:
         _say(f"lists over {options.stored:,} stored executions")
         results += _lists(found, options.stored)
@@ -105,6 +109,11 @@ def _latency(found: Servers, workflow_id: int) -> list[Result]:
         Result("transactions per execution", "transactions", cost.transactions),
         Result("rows written per execution", "rows", cost.rows),
     ]
+
+
+def _uploads(found: Servers) -> list[Result]:
+    with stack.running(found) as port:
+        return uploads.measure(port, found.folder / "alone", files=200)
 
 
 def _lists(found: Servers, executions: int) -> list[Result]:

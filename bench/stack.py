@@ -14,6 +14,7 @@ from config.launcher import processes
 
 HOST = "127.0.0.1"
 LIVE_SECONDS = 60
+BOUNDARY = "a-boundary-that-no-document-of-ours-holds"
 
 
 class Client:
@@ -33,16 +34,31 @@ class Client:
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """POST JSON and return the answer's. Raises RuntimeError unless the status is 200 or 201."""
-        return self._exchange("POST", path, json.dumps(body).encode())
+        answer: dict[str, Any] = self._exchange("POST", path, json.dumps(body).encode())
+        return answer
 
-    def get(self, path: str) -> dict[str, Any]:
-        """GET an object."""
+    def put(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """PUT JSON and return the answer's. Raises RuntimeError as `post` does."""
+        answer: dict[str, Any] = self._exchange("PUT", path, json.dumps(body).encode())
+        return answer
+
+    def upload(self, path: str, name: str, content: bytes) -> dict[str, Any]:
+        """POST one file as a form's field `file`. Raises RuntimeError as `post` does."""
+        head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        body = head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
+        answer: dict[str, Any] = self._exchange(
+            "POST", path, body, content_type=f"multipart/form-data; boundary={BOUNDARY}"
+        )
+        return answer
+
+    def get(self, path: str) -> Any:
+        """GET an object or an array."""
         return self._exchange("GET", path, b"")
 
-    def _exchange(self, method: str, path: str, body: bytes) -> dict[str, Any]:
+    def _exchange(self, method: str, path: str, body: bytes, content_type: str = "application/json") -> Any:
         head = f"{method} {path} HTTP/1.1\r\nHost: {HOST}\r\nX-API-Key: {API_KEY}\r\n"
         if body:
-            head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            head += f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
         self._socket.sendall(head.encode() + b"\r\n" + body)
         status = self._answers.readline()
         length = 0
@@ -52,8 +68,7 @@ class Client:
         answer = self._answers.read(length)
         if status[9:12] not in (b"200", b"201"):
             raise RuntimeError(f"{method} {path}: {status.decode()} {answer[:500].decode()}")
-        found: dict[str, Any] = json.loads(answer)
-        return found
+        return json.loads(answer)
 
 
 @contextlib.contextmanager

@@ -213,6 +213,8 @@ EXTRACT_MEMORY_BYTES = env.size_bytes("EXTRACT_MEMORY", default="1GB")
 EXTRACT_CPU_SECONDS = env.integer("EXTRACT_CPU_SECONDS", default=30, minimum=1)
 EXTRACT_WALL_SECONDS = env.integer("EXTRACT_WALL_SECONDS", default=60, minimum=1)
 PDF_TABLE_PAGES = env.integer("PDF_TABLE_PAGES", default=3, minimum=0)
+PDF_OCR_PAGES = env.integer("PDF_OCR_PAGES", default=10, minimum=0)
+OCR_LANGUAGE = env.text("OCR_LANGUAGE", default="en")
 
 # --- Workflows ------------------------------------------------------------------------------
 DEFAULT_WORKFLOW_TIMEOUT_SECONDS = env.integer("DEFAULT_WORKFLOW_TIMEOUT", default=300, minimum=1)

@@ -3,9 +3,10 @@
 Started by `files.sandbox` as a plain program with an empty environment. It holds no keys and no database,
 imports no Django, and confines itself before it looks at the first byte of the file.
 
-Lines: any number of {"text": str}, then one of {"done": {metadata, tables, truncated}} or
+Lines: any number of {"text": str}, then one of {"done": {metadata, tables, truncated, warnings}} or
 {"error": {code, message}}. An answer without this line means that the child died.
-Where tables cost more than text, {"tables": [...]} or {"warning": str} follows `done`, which then stands by itself.
+What costs more than the text follows `done`, which then stands by itself: {"reading": name of what comes}, then
+{"page": {number, offset, text, confidence, language}}, {"tables": [...]} or {"warning": str}.
 """
 
 import json
@@ -73,24 +74,30 @@ def answer(extension: str, limit_values: dict[str, Any]) -> None:
         _write({"error": {"code": "corrupt", "message": message}})
     else:
         _write_result(result)
-        if registry.has_table_reader(extension):
-            _add_tables(extension, content, limits)
+        _read_on(extension, content, limits, result)
 
 
 def _write_result(result: Any) -> None:
     for start in range(0, len(result.text), _LINE_CHARACTERS):
         _write({"text": result.text[start : start + _LINE_CHARACTERS]})
-    _write({"done": {"metadata": result.metadata, "tables": result.tables, "truncated": result.truncated}})
+    done = {"metadata": result.metadata, "tables": result.tables, "truncated": result.truncated}
+    _write({"done": done | {"warnings": result.warnings}})
 
 
-def _add_tables(extension: str, content: bytes, limits: Any) -> None:
-    """Read tables; whatever goes wrong with them is a warning, since the text has been told."""
+def _read_on(extension: str, content: bytes, limits: Any, result: Any) -> None:
+    """Read what costs more; whatever goes wrong with it is a warning, since the text has been told."""
     from files.extractors import registry
+    from files.extractors.base import ExtractionFailed
 
-    try:
-        _write({"tables": registry.load_table_reader(extension)(content, limits)})
-    except BaseException as error:  # noqa: BLE001  (see `answer`)
-        _write({"warning": f"Tables were not read: {type(error).__name__}: {error}"[:300]})
+    for name, read_later in registry.later_readers(extension):
+        _write({"reading": name})
+        try:
+            for line in read_later(content, limits, result):
+                _write(line)
+        except ExtractionFailed as error:
+            _write({"warning": f"{name} were not read: {error.message}"})
+        except BaseException as error:  # noqa: BLE001  (see `answer`)
+            _write({"warning": f"{name} were not read: {type(error).__name__}: {error}"[:300]})
 
 
 def _write(line: dict[str, Any]) -> None:

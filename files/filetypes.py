@@ -18,16 +18,28 @@ _MAGICS = (
     (b"\x89PNG\r\n\x1a\n", "png"),
     (b"\xff\xd8\xff", "jpeg"),
     (b"GIF8", "gif"),
+    (b"II*\x00", "tiff"),
+    (b"MM\x00*", "tiff"),
+    (b"BM", "bmp"),
     (b"{\\rtf", "rtf"),
     (b"\x7fELF", "elf"),
     (b"\x1f\x8b", "gzip"),
 )
+_BINARY = (*_ZIP, _OLE, b"%PDF-", b"\x89PNG", b"\x7fELF", b"\x1f\x8b", b"\xff\xd8\xff", b"II*\x00", b"MM\x00*")
 _MIME_TYPES = {
     "pdf": "application/pdf",
     "doc": "application/msword",
     "docx": "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     "docm": "application/vnd.ms-word.document.macroEnabled.12",
     "xlsm": "application/vnd.ms-excel.sheet.macroEnabled.12",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "gif": "image/gif",
+    "tif": "image/tiff",
+    "tiff": "image/tiff",
+    "bmp": "image/bmp",
+    "webp": "image/webp",
     "txt": "text/plain",
     "csv": "text/csv",
     "xls": "application/vnd.ms-excel",
@@ -43,6 +55,9 @@ MARKERS = {
 }
 # Extension -> the kind of its parts; macro documents differ in what this project never reads.
 _OFFICE = {"docx": "docx", "docm": "docx", "xlsx": "xlsx", "xlsm": "xlsx"}
+# Kind of picture, as `describe` names it -> Pillow's name; and by the extensions of names.
+IMAGE_FORMATS = {"png": "PNG", "jpeg": "JPEG", "gif": "GIF", "tiff": "TIFF", "bmp": "BMP", "webp": "WEBP"}
+IMAGE_EXTENSIONS = {kind: kind for kind in IMAGE_FORMATS} | {"jpg": "jpeg", "tif": "tiff"}
 TEXT_EXTENSIONS = frozenset({"txt", "csv"})
 # The announcement that such a text begins with.
 ISO_2022_KR = b"\x1b$)C"
@@ -71,6 +86,8 @@ class Fingerprint:
             return is_pdf(self.head)
         if extension in TEXT_EXTENSIONS:
             return is_text(self.head)
+        if extension in IMAGE_EXTENSIONS:
+            return describe(self.head) == IMAGE_EXTENSIONS[extension]
         if extension in _OFFICE:
             return self._is_zip_with(_OFFICE[extension]) or self.is_encrypted_office()
         if extension in {"doc", "xls"}:
@@ -107,6 +124,8 @@ def describe(head: bytes) -> str:
         return "ole"
     if _HTML.match(head):
         return "html"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "webp"
     magic = next((name for prefix, name in _MAGICS if head.startswith(prefix)), None)
     return magic or ("text" if is_text(head) else "binary")
 
@@ -121,7 +140,7 @@ def is_pdf(head: bytes) -> bool:
 
 def is_text(head: bytes) -> bool:
     """Tell whether `head` is text in some encoding: no binary signature and next to no control bytes."""
-    if head.startswith((*_ZIP, _OLE, b"%PDF-", b"\x89PNG", b"\x7fELF", b"\x1f\x8b", b"\xff\xd8\xff")):
+    if head.startswith(_BINARY):
         return False
     if head.startswith(_BOMS) or wide_encoding(head):
         return True

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
+from files import answers
+from files.answers import ChildDied
 from files.extractors import registry
 from files.extractors.base import Extraction, ExtractionFailed, Limits
 
@@ -25,13 +26,6 @@ _ANSWER_BYTES_PER_CHARACTER = 12
 _ANSWER_SLACK_BYTES = 32 * 1024**2
 _READ_BYTES = 256 * 1024
 _TICK_SECONDS = 0.5
-# Begins the line that makes the text whole; JSON escapes line feeds, so nothing else looks like it.
-_DONE = b'{"done":'
-_UNSTORABLE = dict.fromkeys((0, *range(0xD800, 0xE000)))
-
-
-class ChildDied(ExtractionFailed):
-    """The file killed its child (signal, limit or wall clock): worth remembering by its hash."""
 
 
 class Abandoned(Exception):
@@ -64,7 +58,7 @@ def run_extraction(
         _await_end(child)
     finally:
         _end(child)
-    return _result(answer, child.returncode, limits)
+    return answers.read(answer, child.returncode, limits)
 
 
 def _always() -> bool:
@@ -96,8 +90,8 @@ def _read_answer(
         answer += chunk
         now = time.monotonic()
         if now >= deadline:
-            if _DONE in answer:
-                break  # the text is there; only the tables took too long
+            if answers.DONE in answer:
+                break  # the text is there; only what costs more took too long
             raise ChildDied("extract_timeout", f"The extraction took longer than {limits.wall_seconds:g} seconds")
         if len(answer) > max_bytes:
             raise ChildDied("too_large", f"The extraction gave more than {max_bytes} bytes")
@@ -137,70 +131,3 @@ def _end(child: subprocess.Popen[bytes]) -> None:
         child.wait()
     if child.stdout is not None:
         child.stdout.close()
-
-
-def _result(answer: bytes, return_code: int, limits: Limits) -> Extraction:
-    """Read the lines of the answer, or say how the child died."""
-    texts: list[str] = []
-    done: Extraction | None = None
-    for line in answer.splitlines():
-        try:
-            message = json.loads(line)
-        except ValueError:  # cut off by the child's death
-            break
-        if done is not None:
-            return _with_tables(done, message)
-        if "error" in message:
-            raise ExtractionFailed(message["error"]["code"], _storable(message["error"]["message"]))
-        if "done" in message:
-            done = _extraction("".join(texts), message["done"])
-        else:
-            texts.append(message["text"])
-    if done is None:
-        raise _death(return_code, limits)
-    if return_code:
-        done.warnings.append(f"Tables were not read: {_death(return_code, limits).message}")
-    return done
-
-
-def _with_tables(extraction: Extraction, message: dict[str, Any]) -> Extraction:
-    """Add what came after the text: tables, or why there are none."""
-    if "warning" in message:
-        extraction.warnings.append(_storable(message["warning"]))
-    extraction.tables += _storable_json(message.get("tables", []))
-    return extraction
-
-
-def _extraction(text: str, done: dict[str, Any]) -> Extraction:
-    return Extraction(
-        text=_storable(text),
-        metadata=_storable_json(done["metadata"]),
-        tables=_storable_json(done["tables"]),
-        truncated=bool(done["truncated"]),
-    )
-
-
-def _death(return_code: int, limits: Limits) -> ChildDied:
-    if return_code == -signal.SIGXCPU:
-        return ChildDied("extract_timeout", f"The extraction used more than {limits.cpu_seconds} seconds of CPU")
-    cause = signal.Signals(-return_code).name if return_code < 0 else f"exit code {return_code}"
-    return ChildDied("extract_crashed", f"The extraction of this file crashed ({cause})")
-
-
-def _storable(text: str) -> str:
-    """Drop what PostgreSQL's text cannot hold: U+0000 and lone surrogates."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.translate(_UNSTORABLE)
-    return text.replace("\x00", "")
-
-
-def _storable_json(value: Any) -> Any:
-    if isinstance(value, str):
-        return _storable(value)
-    if isinstance(value, list):
-        return [_storable_json(item) for item in value]
-    if isinstance(value, dict):
-        return {_storable(key): _storable_json(item) for key, item in value.items()}
-    return value

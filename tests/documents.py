@@ -3,10 +3,13 @@
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
+from typing import Any
 from xml.sax.saxutils import escape
 
 from docx import Document
+from PIL import Image, ImageDraw, ImageFont
 from reportlab.lib.pdfencrypt import StandardEncryption
+from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 
@@ -36,6 +39,39 @@ def ruled_pdf(rows: Sequence[Sequence[str]]) -> bytes:
         for cell, left in zip(row, columns, strict=False):
             canvas.drawString(left + 4, top - 16, cell)
     canvas.showPage()
+    canvas.save()
+    return buffer.getvalue()
+
+
+def picture(
+    *lines: str, size: tuple[int, int] = (1000, 400), turned: int = 0, kind: str = "PNG", **saving: Any
+) -> bytes:
+    """Return a picture of black lines of text on white, turned left by degrees, in a format of Pillow's."""
+    image = drawn(*lines, size=size).rotate(turned, expand=True)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **saving)
+    return buffer.getvalue()
+
+
+def drawn(*lines: str, size: tuple[int, int] = (1000, 400)) -> Image.Image:
+    """Return the image of black lines of text on white."""
+    image = Image.new("L", size, "white")
+    pen = ImageDraw.Draw(image)
+    for number, line in enumerate(lines):
+        pen.text((60, 50 + 90 * number), line, fill="black", font=ImageFont.load_default(size=48))
+    return image
+
+
+def scanned_pdf(*pages: str | None, words: str = "") -> bytes:
+    """Return a PDF whose pages are pictures of one line each; None is a page with `words` as real text."""
+    buffer = io.BytesIO()
+    canvas = Canvas(buffer)
+    for line in pages:
+        if line is None:
+            canvas.drawString(72, 720, words)
+        else:
+            canvas.drawImage(ImageReader(drawn(line)), 40, 500, width=500, height=200)
+        canvas.showPage()
     canvas.save()
     return buffer.getvalue()
 

@@ -28,6 +28,11 @@ class Limits:
     # Ruled pages of a PDF whose tables are read; 0 reads none.
     pdf_table_pages: int = 3
     pdf_table_seconds: int = 10
+    # Scanned pages of a PDF, or pictures of one file, whose letters are read; 0 reads none.
+    ocr_pages: int = 10
+    ocr_language: str = "eng"
+    max_page_pixels: int = 25_000_000
+    max_image_pixels: int = 50_000_000
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -38,7 +43,8 @@ class Extraction:
     """The text of a file and what is known about it.
 
     `metadata` holds the contract's keys of the format; `tables` is [{name, rows: [[cell text]]}];
-    `warnings` are sentences about what could not be read beside the text.
+    `warnings` are sentences about what could not be read beside the text; `scanned_pages` is
+    [(page number, offset in `text` where its words belong)] of pages that only show pictures.
     """
 
     text: str = ""
@@ -46,6 +52,7 @@ class Extraction:
     tables: list[dict[str, Any]] = field(default_factory=list)
     truncated: bool = False
     warnings: list[str] = field(default_factory=list)
+    scanned_pages: list[tuple[int, int]] = field(default_factory=list)
 
 
 class ExtractionFailed(Exception):
@@ -86,6 +93,7 @@ class TextSink:
     """Gathers text up to the result limit."""
 
     def __init__(self, max_characters: int) -> None:
+        self.length = 0
         self._room = max_characters
         self._parts: list[str] = []
         self.truncated = False
@@ -94,7 +102,9 @@ class TextSink:
         """Add text as far as there is room; False when there is none left."""
         self._parts.append(text[: self._room])
         self.truncated = self.truncated or len(text) > self._room
-        self._room -= min(len(text), self._room)
+        taken = min(len(text), self._room)
+        self._room -= taken
+        self.length += taken
         return not self.truncated
 
     def text(self) -> str:

@@ -11,6 +11,7 @@ import pypdfium2 as pdfium
 from pypdfium2 import raw
 
 from files import filetypes
+from files.extractors import pdf_ocr
 from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink
 
 _ALEF_LAM = re.compile("([\u0627\u0623\u0625\u0622])(\u0644)")
@@ -28,11 +29,15 @@ def extract(content: bytes, limits: Limits) -> Extraction:
         pages = len(document)
         if pages > limits.max_pdf_pages:
             raise ExtractionFailed("too_many_pages", f"{pages} pages; the limit is {limits.max_pdf_pages}")
-        sink = _read_pages(document, pages, limits)
+        reading = _Reading(limits)
+        reading.read(document, pages)
         metadata = {"extraction_method": "pdf", "pdf_pages": pages} | _properties(document)
     finally:
         document.close()
-    return Extraction(text=sink.text(), metadata=metadata, truncated=sink.truncated)
+    sink = reading.text
+    return Extraction(
+        text=sink.text(), metadata=metadata, truncated=sink.truncated, scanned_pages=reading.scanned_pages
+    )
 
 
 def _open(content: bytes) -> Any:
@@ -47,23 +52,32 @@ def _open(content: bytes) -> Any:
     return document
 
 
-def _read_pages(document: Any, pages: int, limits: Limits) -> TextSink:
-    sink = TextSink(limits.max_characters)
-    unreadable = 0
-    for index in range(pages):
-        try:
-            text = _page_text(document, index)
-        except pdfium.PdfiumError:
-            unreadable += 1
-            continue
-        if not sink.add(("\n\n" if index else "") + text):
-            break
-    if unreadable == pages:
-        raise ExtractionFailed("corrupt", "No page of the PDF can be read")
-    return sink
+class _Reading:
+    """What has been read so far."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.text = TextSink(limits.max_characters)
+        self.scanned_pages: list[tuple[int, int]] = []
+
+    def read(self, document: Any, pages: int) -> None:
+        """Add the text of all pages. Raises ExtractionFailed: corrupt (no page can be read)."""
+        unreadable = 0
+        for index in range(pages):
+            try:
+                text, is_scanned = _page_text(document, index)
+            except pdfium.PdfiumError:
+                unreadable += 1
+                continue
+            if not self.text.add(("\n\n" if index else "") + text):
+                break
+            if is_scanned:
+                self.scanned_pages.append((index + 1, self.text.length))
+        if unreadable == pages:
+            raise ExtractionFailed("corrupt", "No page of the PDF can be read")
 
 
-def _page_text(document: Any, index: int) -> str:
+def _page_text(document: Any, index: int) -> tuple[str, bool]:
+    """Return the text of a page, and whether its words are in a picture instead."""
     page = document[index]
     try:
         text_page = page.get_textpage()
@@ -71,9 +85,10 @@ def _page_text(document: Any, index: int) -> str:
             text: str = _reordered(text_page, text_page.get_text_bounded())
         finally:
             text_page.close()
+        is_scanned = pdf_ocr.is_scanned(page, text)
     finally:
         page.close()
-    return text.replace("\r\n", "\n").translate(_MARKS)
+    return text.replace("\r\n", "\n").translate(_MARKS), is_scanned
 
 
 def _reordered(text_page: Any, text: str) -> str:

@@ -9,18 +9,24 @@ Thus a text-only PDF pays about a millisecond a page and one with tables has the
 
 import io
 import resource
+from collections.abc import Iterator
 from typing import Any
 
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from files.extractors.base import Limits, TableSink
+from files.extractors.base import Extraction, Limits, TableSink
 
 _SEARCHED_PAGES = 10
 # Segments of paths: the lines of two by two cells have these, plots and maps have more.
 _FEWEST_SEGMENTS = 12
 _MOST_SEGMENTS = 20_000
 _FEWEST_ROWS = _FEWEST_COLUMNS = 2
+
+
+def read_later(content: bytes, limits: Limits, extraction: Extraction) -> Iterator[dict[str, Any]]:
+    """Yield {"tables": [{name, rows}]} of the ruled pages among the first; raises whatever pdfplumber raises."""
+    yield {"tables": read_tables(content, limits)}
 
 
 def read_tables(content: bytes, limits: Limits) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """One extractor per format, found by extension and imported only where it runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any, cast
 
@@ -9,8 +9,8 @@ from files.extractors.base import Extraction, Limits
 # content, limits -> Extraction; raises ExtractionFailed.
 Extractor = Callable[[bytes, Limits], Extraction]
 
-# content, limits -> [{name, rows}]; may raise anything, or die: the text is told before.
-TableReader = Callable[[bytes, Limits], list[dict[str, Any]]]
+# content, limits, what was extracted -> lines of the answer; may raise anything, or die: the text is told before.
+LaterReader = Callable[[bytes, Limits, Extraction], Iterator[dict[str, Any]]]
 
 # Extension -> module with a function `extract`.
 _MODULES = {
@@ -21,9 +21,13 @@ _MODULES = {
     "docm": "files.extractors.docx",
     "xlsx": "files.extractors.xlsx",
     "xlsm": "files.extractors.xlsx",
+    **dict.fromkeys(("png", "jpg", "jpeg", "gif", "tif", "tiff", "bmp", "webp"), "files.extractors.image"),
 }
-# Extension -> module with a function `read_tables`, where tables cost more than text.
-_TABLE_MODULES = {"pdf": "files.extractors.pdf_tables"}
+# Extension -> what is read after the text because it costs more: its name in warnings, and a module with a function
+# `read_later`. In this order.
+_LATER_MODULES = {
+    "pdf": (("Scanned pages", "files.extractors.pdf_ocr"), ("Tables", "files.extractors.pdf_tables")),
+}
 
 
 def supports(extension: str) -> bool:
@@ -36,11 +40,7 @@ def load(extension: str) -> Extractor:
     return cast("Extractor", import_module(_MODULES[extension]).extract)
 
 
-def has_table_reader(extension: str) -> bool:
-    """Tell whether tables of this format are read after the text."""
-    return extension in _TABLE_MODULES
-
-
-def load_table_reader(extension: str) -> TableReader:
-    """Import and return the reader of tables of an extension that has one."""
-    return cast("TableReader", import_module(_TABLE_MODULES[extension]).read_tables)
+def later_readers(extension: str) -> Iterator[tuple[str, LaterReader]]:
+    """Import and yield, one after the other, what reads on in a file of this extension after its text."""
+    for name, module in _LATER_MODULES.get(extension, ()):
+        yield name, cast("LaterReader", import_module(module).read_later)

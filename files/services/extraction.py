@@ -13,7 +13,7 @@ from django.db import Error, transaction
 
 from accounts import services as accounts
 from core import clock, faults, logs
-from files import enqueue, metrics, sandbox, signals, stored_bytes, transitions
+from files import answers, enqueue, metrics, sandbox, signals, stored_bytes, transitions
 from files.choices import FileStatus
 from files.errors import FileBusy, FileExtractionFailed, FileNotProcessable
 from files.extractors.base import Extraction, ExtractionFailed, Limits
@@ -163,7 +163,7 @@ def _result(claim: Claim) -> Extraction:
             return sandbox.run_extraction(
                 descriptor,
                 extension_of(file.filename),
-                _limits(),
+                extraction_limits(),
                 heartbeat=lambda: transitions.renew(claim),
                 heartbeat_seconds=settings.LEASE_SECONDS / 3,
             )
@@ -171,12 +171,15 @@ def _result(claim: Claim) -> Extraction:
         raise ExtractionFailed("bytes_missing", "The stored bytes of this file are missing") from error
 
 
-def _limits() -> Limits:
+def extraction_limits(ocr_language: str | None = None) -> Limits:
+    """Return the limits that the settings say, with another language for pictures if one is given."""
     return Limits(
         memory_bytes=settings.EXTRACT_MEMORY_BYTES,
         cpu_seconds=settings.EXTRACT_CPU_SECONDS,
         wall_seconds=settings.EXTRACT_WALL_SECONDS,
         pdf_table_pages=settings.PDF_TABLE_PAGES,
+        ocr_pages=settings.PDF_OCR_PAGES,
+        ocr_language=ocr_language or settings.OCR_LANGUAGE,
     )
 
 
@@ -209,7 +212,7 @@ def _fail(claim: Claim, failure: ExtractionFailed, *, seconds: float) -> None:
         if not transitions.fail(claim, error_code=failure.code, error_message=failure.message):
             log.warning("file.stale_result")
             return
-        if isinstance(failure, sandbox.ChildDied):
+        if isinstance(failure, answers.ChildDied):
             _remember_poison(claim.file.file_hash, failure)
         transaction.on_commit(partial(metrics.count_failed, failure.code, seconds))
     log.warning("file.extraction_failed", code=failure.code, error=failure.message)

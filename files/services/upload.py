@@ -114,7 +114,7 @@ def _allowed_extension(name: str) -> str:
     extension = filetypes.extension_of(name)
     if extension not in settings.ALLOWED_EXTENSIONS:
         allowed = ",".join(settings.ALLOWED_EXTENSIONS)
-        raise FileTypeNotAllowed(f"File type not allowed. Allowed types: {allowed}")
+        raise FileTypeNotAllowed(f"File type not allowed. Allowed types: {allowed} (ALLOWED_EXTENSIONS)")
     return extension
 
 

@@ -87,7 +87,7 @@ def test_a_processed_file_shows_its_text_metadata_and_times(api, prefix):
             "a.exe",
             b"MZ",
             "FILE_TYPE_NOT_ALLOWED",
-            "File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx",
+            "File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx (ALLOWED_EXTENSIONS)",
         ),
         (
             "a.pdf",

@@ -38,7 +38,7 @@ def test_good_files_are_taken_and_bad_ones_reported(api, path):  # noqa: F811
         ("c.docx", "uploaded", "File uploaded successfully"),
     ]
     assert body["errors"] == [
-        {"filename": "b.exe", "error": "File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx"},
+        {"filename": "b.exe", "error": "File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx (ALLOWED_EXTENSIONS)"},
         {
             "filename": "d.pdf",
             "error": "File content does not match its name: the name says pdf, the content is text",
@@ -84,11 +84,11 @@ def test_none_accepted_is_400_with_every_reason_and_nothing_stored(api, storage_
     body = refused(send(api, ("a.exe", b"MZ"), ("b.txt", b"")), 400, "VALIDATION_ERROR")
 
     assert body["detail"] == (
-        "No file was accepted. a.exe: File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx; "
+        "No file was accepted. a.exe: File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx (ALLOWED_EXTENSIONS); "
         "b.txt: File is empty"
     )
     assert [(item["loc"], item["msg"]) for item in body["errors"]] == [
-        (["body", "files", 0], "File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx"),
+        (["body", "files", 0], "File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx (ALLOWED_EXTENSIONS)"),
         (["body", "files", 1], "File is empty"),
     ]
     assert (File.objects.count(), stored_files(storage_folder)) == (0, [])

@@ -24,8 +24,9 @@ def document(tmp_path):
 def test_the_child_knows_neither_django_nor_the_environment():
     program = (
         "import sys, files.extraction_child, files.sandbox; "
-        "from files.extractors import pdf, pdf_tables, csv, txt, docx, xlsx; "
-        "print([name for name in ('django', 'pandas', 'pdfplumber', 'docx', 'openpyxl') if name in sys.modules])"
+        "from files.extractors import pdf, pdf_ocr, pdf_tables, csv, txt, docx, xlsx; "
+        "heavy = 'django', 'pandas', 'pdfplumber', 'docx', 'openpyxl', 'tesserocr', 'PIL'; "
+        "print([name for name in heavy if name in sys.modules])"
     )
 
     shown = subprocess.run([sys.executable, "-c", program], env={}, capture_output=True, text=True, check=True)

@@ -9,6 +9,7 @@ import pytest
 from core import clock
 from files import services as files
 from files import transitions
+from files.extractors import ocr_languages
 from files.models import File
 from tests import documents, factories
 from workflows.choices import Lane
@@ -91,12 +92,28 @@ def test_ocr_extract_gives_the_text_that_a_document_carries() -> None:
     assert (output["content"], output["word_count"], output["confidence"]) == ("two words", 2, None)
 
 
-def test_ocr_extract_of_a_document_without_text_says_so() -> None:
-    step = {"name": "read", "type": "file_process", "config": {"action": "ocr_extract"}}
+@pytest.mark.skipif(not ocr_languages.is_available(), reason="tesserocr is not installed")
+def test_ocr_extract_reads_the_pages_of_a_scan() -> None:
+    step = {"name": "read", "type": "file_process", "config": {"action": "ocr_extract", "language": "en"}}
     workflow = factories.make_workflow([step])
-    file = files.upload_file(workflow.owner, actor="test", stream=io.BytesIO(b" \n "), filename="a.txt")
+    content = io.BytesIO(documents.scanned_pdf("Invoice number 4711"))
+    file = files.upload_file(workflow.owner, actor="test", stream=content, filename="scan.pdf")
+
+    execution = factories.run(workflow, {"file_id": file.pk})
+
+    output = factories.outputs(execution)["read"]
+    assert (output["content"].strip(), output["word_count"]) == ("Invoice number 4711", 3)
+    assert output["confidence"] == output["metadata"]["ocr_confidence"] > 0.8
+
+
+@pytest.mark.skipif(not ocr_languages.is_available(), reason="tesserocr is not installed")
+def test_ocr_extract_in_a_language_that_is_not_installed_lists_those_that_are() -> None:
+    step = {"name": "read", "type": "file_process", "config": {"action": "ocr_extract", "language": "xx"}}
+    workflow = factories.make_workflow([step])
+    file = files.upload_file(workflow.owner, actor="test", stream=io.BytesIO(b"two words"), filename="a.txt")
 
     execution = factories.run(workflow, {"file_id": file.pk})
 
     assert (execution.status, execution.retry_count) == ("failed", 0)
-    assert execution.error_message == f"Step 'read' failed: file {file.pk} holds no text, and pictures are not read"
+    message = "No text recognition for the language 'xx' is installed; installed: eng"
+    assert execution.error_message == f"Step 'read' failed: {message}"

@@ -1,6 +1,6 @@
 """`file_process`: validate, extract or process an uploaded file (contract 13.3).
 
-`ocr_extract` gives the text that a document carries; one that is only pictures ends `ocr_unavailable`.
+`ocr_extract` gives a document's text together with the words of its pictures, read in the language asked for.
 """
 
 from datetime import timedelta
@@ -27,6 +27,7 @@ class FileProcessConfig(StepConfig):
     max_size_mb: float | None = Field(default=None, gt=0)
     fail_on_invalid: bool = False
     tables: bool = False
+    language: str = Field(default="en", min_length=1, max_length=100)
 
 
 @register
@@ -63,29 +64,40 @@ class FileProcessStep(Step[FileProcessConfig]):
 
     def _extract(self, file: File, config: FileProcessConfig) -> Output | Wait:
         try:
-            done = files.ensure_extracted(file.pk, owner_id=file.owner_id)
+            details = _recognized(file, config) if config.action == "ocr_extract" else _extracted(file, config)
         except FileBusy:
             # Not this step's failure: a dead worker's file is free when its lease ends, longer than retries last.
             until = clock.now() + timedelta(seconds=BUSY_PAUSE_SECONDS)
             return Wait(until=until, reason=f"waits for the extraction of file {file.pk} by another worker")
         except DomainError as error:
             raise StepError(error.code.lower(), error.detail, retryable=False) from error
-        text = done.content.text
-        metadata: dict[str, Any] = done.extraction_metadata
-        if config.action in {"extract", "ocr_extract"}:
-            details = {"content": text, "word_count": metadata.get("word_count", 0), "metadata": metadata}
-        else:
-            details = {"content_length": len(text), "metadata": metadata}
-        if config.action == "ocr_extract":
-            if not text.strip():
-                message = f"file {file.pk} holds no text, and pictures are not read"
-                raise StepError("ocr_unavailable", message, retryable=False)
-            # Nothing was guessed: the text is the document's own.
-            details["confidence"] = None
-        if config.tables:
-            # [{name, rows: [[cell text]]}]; of a PDF those of its first ruled pages (PDF_TABLE_PAGES).
-            details["tables"] = done.content.tables
-        return Output(_head(done, config) | details)
+        return Output(details)
+
+
+def _extracted(file: File, config: FileProcessConfig) -> dict[str, Any]:
+    done = files.ensure_extracted(file.pk, owner_id=file.owner_id)
+    text, metadata = done.content.text, done.extraction_metadata
+    if config.action == "extract":
+        details = {"content": text, "word_count": metadata.get("word_count", 0), "metadata": metadata}
+    else:
+        details = {"content_length": len(text), "metadata": metadata}
+    return _head(done, config) | details | _tables(done.content.tables, config)
+
+
+def _recognized(file: File, config: FileProcessConfig) -> dict[str, Any]:
+    found = files.recognize_text(file.pk, owner_id=file.owner_id, language=config.language)
+    details = {
+        "content": found.text,
+        "word_count": found.metadata.get("word_count", 0),
+        "confidence": found.confidence,
+        "metadata": found.metadata,
+    }
+    return _head(found.file, config) | details | _tables(found.tables, config)
+
+
+def _tables(tables: list[dict[str, Any]], config: FileProcessConfig) -> dict[str, Any]:
+    """Return [{name, rows: [[cell text]]}] if asked for; of a PDF those of its first ruled pages (PDF_TABLE_PAGES)."""
+    return {"tables": tables} if config.tables else {}
 
 
 def _head(file: File, config: FileProcessConfig) -> dict[str, Any]:

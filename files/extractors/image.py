@@ -1,0 +1,126 @@
+"""Pictures (PNG, JPEG, TIFF, BMP, WebP, GIF): their letters, by OCR. Only ever called in the extraction child.
+
+A picture's size is read from its header, before anything is decoded. No decoder but
+the one that its first bytes call for is tried.
+Of an animation the first frame is read, of a TIFF the first pages, as many as of a scanned PDF (PDF_OCR_PAGES).
+"""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from files import filetypes
+from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink
+from files.extractors.ocr import PictureReader, Reading, mean_confidence
+
+_MEGA = 1_000_000
+# A4 at 400 dots per inch; more only costs time.
+_MOST_READ_PIXELS = 16_000_000
+# Narrower letters than Tesseract was trained on are read better when doubled.
+_DOUBLED_BELOW_PIXELS = 1_000_000
+_LIKELY_RESOLUTIONS = range(70, 2401)
+
+# What Pillow raises on damaged pictures.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
+
+
+def extract(content: bytes, limits: Limits) -> Extraction:
+    """Return the text; metadata: image_format, image_width, image_height, image_pages, ocr_confidence, ocr_language.
+
+    Raises ExtractionFailed: type_mismatch, corrupt, too_large, ocr_unavailable, ocr_language_unknown.
+    """
+    # Pillow's own guard is a warning at half of its limit; ours is exact and an error.
+    Image.MAX_IMAGE_PIXELS = None
+    with _open(content, limits) as picture:
+        pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+        metadata = {
+            "extraction_method": "ocr",
+            "image_format": (picture.format or "").lower(),
+            "image_width": picture.width,
+            "image_height": picture.height,
+            "image_pages": pages,
+        }
+        reader = PictureReader(limits.ocr_language)
+        readings = list(_readings(picture, min(pages, max(limits.ocr_pages, 1)), reader, limits))
+    sink = TextSink(limits.max_characters)
+    sink.add("\n\n".join(reading.text for reading in readings))
+    metadata |= {"ocr_confidence": mean_confidence(readings), "ocr_language": reader.language}
+    left_out = pages - len(readings)
+    warnings = [f"{left_out} pages were not read; the limit is {limits.ocr_pages} (PDF_OCR_PAGES)"] if left_out else []
+    return Extraction(text=sink.text(), metadata=metadata, truncated=sink.truncated, warnings=warnings)
+
+
+def _open(content: bytes, limits: Limits) -> Any:
+    """Open a picture without decoding it."""
+    found = filetypes.describe(content[: filetypes.HEAD_BYTES])
+    if found not in filetypes.IMAGE_FORMATS:
+        raise ExtractionFailed("type_mismatch", f"The name says picture, the content is {found}")
+    try:
+        picture = Image.open(io.BytesIO(content), formats=[filetypes.IMAGE_FORMATS[found]])
+    except UnidentifiedImageError as error:
+        raise ExtractionFailed("corrupt", f"The {found} picture cannot be read") from error
+    except _DAMAGE as error:
+        raise ExtractionFailed("corrupt", f"The {found} picture cannot be read: {error}"[:300]) from error
+    _check_size(picture, limits)
+    return picture
+
+
+def _check_size(picture: Any, limits: Limits) -> None:
+    if picture.width * picture.height > limits.max_image_pixels:
+        size = f"{picture.width} x {picture.height} pixels"
+        raise ExtractionFailed("too_large", f"{size}; the limit is {limits.max_image_pixels / _MEGA:g} megapixels")
+
+
+def _readings(picture: Any, pages: int, reader: PictureReader, limits: Limits) -> Iterator[Reading]:
+    for page in range(pages):
+        try:
+            if page:
+                picture.seek(page)
+                _check_size(picture, limits)
+            grey, dots_per_inch = _grey(picture)
+        except _DAMAGE as error:
+            raise ExtractionFailed("corrupt", f"The picture cannot be decoded: {error}"[:300]) from error
+        yield reader.read(grey.tobytes(), width=grey.width, height=grey.height, dots_per_inch=dots_per_inch)
+
+
+def _grey(picture: Any) -> tuple[Any, int]:
+    """Return the picture as shown (turned as its EXIF data say, on white where transparent) in greys, and its dpi."""
+    resolution = _resolution(picture)
+    picture.draft("L", None)
+    shown = ImageOps.exif_transpose(picture)
+    grey = _flattened(shown)
+    pixels = grey.width * grey.height
+    if pixels > _MOST_READ_PIXELS:
+        factor = int((pixels / _MOST_READ_PIXELS) ** 0.5) + 1
+        return grey.reduce(factor), resolution // factor
+    if pixels < _DOUBLED_BELOW_PIXELS:
+        return grey.resize((grey.width * 2, grey.height * 2), Image.Resampling.BICUBIC), resolution * 2
+    return grey, resolution
+
+
+def _flattened(picture: Any) -> Any:
+    if picture.mode.startswith(("I", "F")):
+        return _scaled_to_bytes(picture)
+    if picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
+        coloured = picture.convert("RGBA")
+        white = Image.new("RGBA", coloured.size, "white")
+        return Image.alpha_composite(white, coloured).convert("L")
+    return picture.convert("L")
+
+
+def _scaled_to_bytes(picture: Any) -> Any:
+    """Return 16-bit, 32-bit or floating greys as bytes: Pillow would cut them off at 255."""
+    low, high = picture.getextrema()
+    scale = 255 / max(high - low, 1e-9)
+    return picture.convert("F").point(lambda value: value * scale - low * scale).convert("L")
+
+
+def _resolution(picture: Any) -> int:
+    """Return the dots per inch that the file says, 0 where that is missing or unlikely."""
+    try:
+        said = round(float(picture.info.get("dpi", (0,))[0]))
+    except (TypeError, ValueError, IndexError, OverflowError, ZeroDivisionError):
+        return 0
+    return said if said in _LIKELY_RESOLUTIONS else 0
