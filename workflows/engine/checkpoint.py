@@ -4,9 +4,10 @@ Each begins with the fence: a change of the branch row that only the present hol
 means that somebody else holds the branch by now; everything is rolled back and the runner stops quietly.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 import orjson
 from django.conf import settings
@@ -47,6 +48,27 @@ class Attempt:
     deadline_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    scope: str = ""
+
+
+class Ended(TypedDict):
+    """What a child came to; `error` is None where it did what it should."""
+
+    name: str
+    error: str | None
+    error_code: str | None
+
+
+class Child(TypedDict):
+    """A branch to begin; `lane` is that of its first step, `waiting_on` is `slot` while others go first."""
+
+    path: str
+    kind: str
+    cursor: int
+    lane: str
+    first_item: int | None
+    last_item: int | None
+    waiting_on: str
 
 
 @dataclass(frozen=True)
@@ -61,10 +83,15 @@ class Next:
     waiting_on: WaitingOn | str = ""
     reason: str = ""
     extends_deadline_seconds: float = 0.0
+    item: int | None = None
+    failed_items: list[Ended] | None = None
+    ended: list[Ended] | None = None
+    children: list[Child] = field(default_factory=list)
 
 
 _COLUMNS = {
     "path": "text",
+    "scope": "text",
     "attempt": "int",
     "node": "int",
     "step_order": "int",
@@ -98,17 +125,45 @@ _HELD = "id = %(branch)s AND fence = %(fence)s AND claimed_by = %(me)s"
 _KEEP = (
     "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s,"  # noqa: S608  (constants)
     " rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"
-    " lease_until = clock_timestamp() + make_interval(secs => %(lease)s)"
-    f" WHERE {_HELD}"
+    " lease_until = clock_timestamp() + make_interval(secs => %(lease)s),"
+    " first_item = COALESCE(%(item)s, first_item), ended = COALESCE(%(ended)s::jsonb, ended),"
+    " failed_items = COALESCE(%(failed_items)s::jsonb, failed_items)"
+    f" WHERE {_HELD} RETURNING last_item"
 )
 _RELEASE = (
     "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s,"  # noqa: S608  (constants)
     " rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"
     " claimed_by = '', lease_until = NULL, lane = COALESCE(%(lane)s, lane), wake_at = %(wake_at)s,"
-    " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s"
-    f" WHERE {_HELD}"
+    " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s,"
+    " first_item = COALESCE(%(item)s, first_item), ended = COALESCE(%(ended)s::jsonb, ended),"
+    " failed_items = COALESCE(%(failed_items)s::jsonb, failed_items)"
+    f" WHERE {_HELD} RETURNING last_item"
 )
 _END = f"DELETE FROM workflow_branches WHERE {_HELD}"  # noqa: S608
+_LOCK_PARENT = "SELECT ended FROM workflow_branches WHERE id = %(parent)s FOR UPDATE"
+_TELL_PARENT = "UPDATE workflow_branches SET ended = ended || %(ended)s::jsonb WHERE id = %(parent)s"
+_SIBLINGS = "SELECT path FROM workflow_branches WHERE parent_id = %(parent)s"
+_STOP_ITEMS = "UPDATE workflow_branches SET last_item = first_item WHERE parent_id = %(parent)s"
+_DROP_WAITING_SIBLINGS = "DELETE FROM workflow_branches WHERE parent_id = %(parent)s AND waiting_on = 'slot'"
+_ADD_FILES = (
+    "UPDATE workflow_executions SET output_file_ids = output_file_ids || %(files)s::jsonb WHERE id = %(execution)s"
+)
+_WAKE_PARENT = "UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id = %(parent)s RETURNING lane"
+_WAKE_SIBLING = """
+UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id = (
+  SELECT id FROM workflow_branches WHERE parent_id = %(parent)s AND waiting_on = 'slot' ORDER BY id LIMIT 1
+) RETURNING lane
+"""
+_INSERT_CHILDREN = """
+INSERT INTO workflow_branches (execution_id, parent_id, path, kind, cursor, attempt, first_item, last_item, lane,
+  waiting_on, waiting_reason, rank, owner_id, workflow_id, concurrency_key, fence, claimed_by, recoveries)
+SELECT b.execution_id, b.id, r.path, r.kind, r.cursor, 0, r.first_item, r.last_item, r.lane,
+  r.waiting_on, CASE r.waiting_on WHEN 'slot' THEN 'waits for other items of the loop to end' ELSE '' END,
+  CASE WHEN b.rank < 0 THEN b.rank ELSE b.rank - 10 END, b.owner_id, b.workflow_id, '', 0, '', 0
+FROM workflow_branches b, jsonb_to_recordset(%(children)s::jsonb)
+  AS r(path text, kind text, cursor int, first_item int, last_item int, lane text, waiting_on text)
+WHERE b.id = %(parent)s
+"""
 _PROGRESS = """
 UPDATE workflow_executions
 SET status = 'running', started_at = COALESCE(started_at, %(started_at)s), updated_at = %(now)s,
@@ -117,6 +172,8 @@ SET status = 'running', started_at = COALESCE(started_at, %(started_at)s), updat
     output_file_ids = output_file_ids || %(files)s::jsonb
 WHERE id = %(execution)s RETURNING stop_requested
 """
+# A branch among many must not queue for its execution's row at each checkpoint.
+_STOP_REQUESTED = "SELECT stop_requested FROM workflow_executions WHERE id = %(execution)s"
 _CLOSE = """
 UPDATE workflow_execution_steps SET completed_at = %(now)s,
   status = CASE WHEN effect = 'once' AND status = 'running' THEN 'failed' ELSE 'cancelled' END,
@@ -174,14 +231,21 @@ def save(
                 "wake_at": following.wake_at,
                 "waiting_on": following.waiting_on,
                 "reason": following.reason[:512],
+                "item": following.item,
+                "ended": _as_text(following.ended),
+                "failed_items": _as_text(following.failed_items),
             },
         )
-        if cursor.rowcount != 1:
+        held = cursor.fetchone()
+        if held is None:
             raise LeaseLost
+        claim.last_item = held[0]
         faults.point("in_checkpoint")
         _write_attempts(cursor, claim.execution_id, attempts)
+        _insert_children(cursor, claim.branch_id, following.children)
+        news = following.extends_deadline_seconds or retries or output_file_ids
         cursor.execute(
-            _PROGRESS,
+            _PROGRESS if claim.parent_id is None or news else _STOP_REQUESTED,
             {
                 "execution": claim.execution_id,
                 "now": now,
@@ -239,6 +303,54 @@ def finish(
     return str(final)
 
 
+def end_branch(
+    claim: Claim,
+    attempts: list[Attempt],
+    *,
+    ended: list[Ended],
+    then: Callable[[list[Ended], set[str]], list[Child]],
+    stop_siblings: bool = False,
+    output_file_ids: list[int] | None = None,
+) -> tuple[str, set[str]]:
+    """End a branch that has a parent; the last of its children wakes the parent.
+
+    The parent's row is locked first: without that, two last children would each see the other and wake nobody.
+    Under that lock `then(all that ended, paths of those that live)` says which further children begin.
+    `stop_siblings`: the other chunks of a loop begin no further item. Returns (stop_requested, lanes to ring).
+
+    Raises LeaseLost when the fence has moved on.
+    """
+    assert claim.parent_id is not None  # noqa: S101  (the root ends by `finish`)
+    with transaction.atomic(), hot_cursor() as cursor:
+        cursor.execute(_LOCK_PARENT, {"parent": claim.parent_id})
+        parent = cursor.fetchone()
+        cursor.execute(_END, _fence(claim))
+        if cursor.rowcount != 1 or parent is None:
+            raise LeaseLost
+        faults.point("in_finish")
+        _write_attempts(cursor, claim.execution_id, attempts)
+        everything = [*_as_json(parent[0]), *ended]
+        cursor.execute(_TELL_PARENT, {"parent": claim.parent_id, "ended": orjson.dumps(ended).decode()})
+        if stop_siblings:
+            cursor.execute(_STOP_ITEMS, {"parent": claim.parent_id})
+            cursor.execute(_DROP_WAITING_SIBLINGS, {"parent": claim.parent_id})
+        if output_file_ids:
+            files = {"execution": claim.execution_id, "files": orjson.dumps(output_file_ids).decode()}
+            cursor.execute(_ADD_FILES, files)
+        cursor.execute(_SIBLINGS, {"parent": claim.parent_id})
+        alive = {path for (path,) in cursor.fetchall()}
+        following = then(everything, alive)
+        _insert_children(cursor, claim.parent_id, following)
+        lanes = {child["lane"] for child in following}
+        cursor.execute(_WAKE_PARENT if not alive and not following else _WAKE_SIBLING, {"parent": claim.parent_id})
+        lanes |= {lane for (lane,) in cursor.fetchall()}
+        cursor.execute(_STOP_REQUESTED, {"execution": claim.execution_id})
+        [stop_requested] = cursor.fetchone()
+    metrics.count_progress(claim.trigger_type, retries=0, attempts=attempts)
+    faults.point("after_finish")
+    return str(stop_requested), lanes
+
+
 def close_open_attempts(cursor: Any, execution_id: int, now: datetime) -> None:
     """End what an execution leaves open: cancelled, but for a `once` attempt under way nobody knows the outcome."""
     cursor.execute(_CLOSE, {"execution": execution_id, "now": now})
@@ -292,6 +404,20 @@ def _announce(claim: Claim, event_type: str, data: dict[str, Any]) -> None:
             }
         ],
     )
+
+
+def _insert_children(cursor: Any, parent_id: int, children: list[Child]) -> None:
+    if children:
+        cursor.execute(_INSERT_CHILDREN, {"parent": parent_id, "children": orjson.dumps(children).decode()})
+
+
+def _as_text(value: list[Ended] | None) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def _as_json(value: Any) -> list[Ended]:
+    found: list[Ended] = orjson.loads(value) if isinstance(value, str | bytes) else value
+    return found
 
 
 def _fence(claim: Claim) -> dict[str, Any]:

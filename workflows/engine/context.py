@@ -1,6 +1,7 @@
 """What expressions of an execution can see, built from its claim, its program and its stored outputs."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -60,19 +61,23 @@ class History:
         self.outputs[node.name] = output
         self.previous = output
 
+    def copied(self) -> "History":
+        """Return a history of its own that begins as this one: what a loop's item sees of the steps around it."""
+        return History(dict(self.outputs), self.previous, dict(self.stored))
 
-def load_history(claim: Claim, program: Program) -> History:
-    """Read what earlier slices stored; one statement, none for a fresh start."""
-    history = History()
-    if claim.started_at is None:
+
+def load_history(claim: Claim, program: Program, scopes: Sequence[str], onto: History | None = None) -> History:
+    """Read what earlier slices stored in these scopes; one statement, none for a fresh start."""
+    history = onto or History()
+    if claim.started_at is None or not scopes:
         return history
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT ON (path) path, attempt, node, status, output_data, made_by, started_at,"
             " min(started_at) OVER (PARTITION BY path), completed_at,"
             " error_code, error_message, CASE WHEN status IN ('running', 'waiting') THEN input_data END"
-            " FROM workflow_execution_steps WHERE execution_id = %s ORDER BY path, attempt DESC",
-            [claim.execution_id],
+            " FROM workflow_execution_steps WHERE execution_id = %s AND scope = ANY(%s) ORDER BY path, attempt DESC",
+            [claim.execution_id, list(scopes)],
         )
         rows = [Stored(*(*row[:4], _json(row[4]), *row[5:11], _json(row[11]))) for row in cursor.fetchall()]
     # In the order in which they ended: a conditional ends after its action.
@@ -86,11 +91,19 @@ def load_history(claim: Claim, program: Program) -> History:
     return history
 
 
-def scope_of(claim: Claim, program: Program, history: History, *, now: datetime | None = None) -> Scope:
-    """Return the names that expressions of this execution may use (ENGINE 4)."""
+def scope_of(
+    claim: Claim,
+    program: Program,
+    history: History,
+    *,
+    now: datetime | None = None,
+    loop: dict[str, Any] | None = None,
+) -> Scope:
+    """Return the names that expressions of this execution may use (ENGINE 4); `loop` holds `item` and `index`."""
     trigger = claim.trigger_data or {}
     return Scope(
         {
+            **(loop or {}),
             "execution_id": claim.execution_id,
             "workflow_id": claim.workflow_id,
             "trigger": trigger,

@@ -19,7 +19,7 @@ from django.db import connection
 
 from core import clock, faults, logs
 from core.db import hot_cursor
-from workflows.choices import Lane
+from workflows.choices import BranchKind, Lane
 
 log = logs.get(__name__)
 
@@ -53,6 +53,11 @@ class Claim:
     started_at: datetime | None
     deadline_at: datetime | None
     more_due: bool
+    path: str = ""
+    kind: str = BranchKind.ROOT
+    parent_id: int | None = None
+    first_item: int | None = None
+    last_item: int | None = None
     claimed_by: str = ""
 
 
@@ -101,7 +106,7 @@ RETURNING b.id, b.execution_id, b.cursor, b.attempt, b.fence, b.recoveries, due.
   e.uuid, e.workflow_id, e.version_id, e.owner_id, e.status, e.trigger_type, e.trigger_data,
   CASE WHEN e.stop_requested = '' AND w.deleted_at IS NOT NULL THEN 'cancel' ELSE e.stop_requested END,
   e.correlation_id, e.started_at, e.deadline_at,
-  (SELECT count(*) FROM due) >= %(limit)s
+  (SELECT count(*) FROM due) >= %(limit)s, b.path, b.kind, b.parent_id, b.first_item, b.last_item
 """  # noqa: S608  (no value is pasted in: _DUE is the constant above)
 
 

@@ -25,6 +25,7 @@ MOST_PROBLEMS = 100
 # Guessing what was meant compares every pair of names; a definition this large is no typing mistake.
 MOST_NAMES_TO_GUESS_FROM = 50
 LONGEST_SHOWN = 80
+LARGEST_INDEX = "9999"
 CONDITIONALS = frozenset({"conditional", "condition"})
 
 
@@ -58,7 +59,7 @@ def _bounded(problems: Iterator[DefinitionProblem]) -> list[DefinitionProblem]:
 
 def _count(steps: list[Any]) -> int:
     """Count steps at every depth; an action that is one step counts for one."""
-    inner = (branch for step in steps for branch in (*_actions(step).values(), _error_branch(step)))
+    inner = (branch for step in steps for branch in (*_actions(step).values(), _error_branch(step), _parts(step)))
     return len(steps) + sum(_count(_inner_steps(branch)) for branch in inner)
 
 
@@ -112,6 +113,8 @@ def _step_problems(
     yield from _expression_problems(kind, config, f"{place}/config", known)
     if step["type"] in CONDITIONALS:
         yield from _action_problems(step, place, siblings, known, path)
+    elif step["type"] in ("parallel", "foreach"):
+        yield from _part_problems(step, f"{place}/config/steps", known, path)
     if "when" in step:
         yield from _when_problems(step["when"], f"{place}/when")
     yield from _on_error_problems(step, place, known, path)
@@ -125,6 +128,32 @@ def _on_error_problems(step: dict[str, Any], place: str, known: set[str], path: 
     elif step.get("on_error", "fail") not in ("fail", "continue"):
         message = "must be fail, continue, or a list of steps to run instead"
         yield DefinitionProblem(f"{place}/on_error", message, "on_error_invalid")
+
+
+def _part_problems(step: dict[str, Any], place: str, known: set[str], path: str) -> Iterator[DefinitionProblem]:
+    """Check the steps of a loop, or of each branch of a `parallel`: those of one see nothing of another's."""
+    steps = step["config"].get("steps")
+    if not isinstance(steps, list) or not steps:
+        return  # the config's model says so
+    inside = known | {str(step["name"])}
+    if step["type"] == "foreach":
+        yield from _list_problems(steps, place, known=inside, prefix=f"{path}/{LARGEST_INDEX}/")
+        return
+    names: set[str] = set()
+    for index, part in enumerate(steps):
+        where = f"{place}/{index}"
+        if not isinstance(part, dict):
+            yield DefinitionProblem(where, "must be an object", "type_error")
+            continue
+        yield from _name_problems(part["name"], where, inside | names, f"{path}/")
+        names.add(str(part["name"]))
+        if "steps" not in part or "type" in part:
+            yield from _step_problems(part, where, [], inside, f"{path}/{part['name']}")
+        elif isinstance(part["steps"], list) and part["steps"]:
+            prefix = f"{path}/{part['name']}/"
+            yield from _list_problems(part["steps"], f"{where}/steps", known=inside, prefix=prefix)
+        else:
+            yield DefinitionProblem(f"{where}/steps", "must be a list of steps", "type_error")
 
 
 def _envelope_problems(step: dict[str, Any], place: str) -> Iterator[DefinitionProblem]:
@@ -265,6 +294,14 @@ def _actions(step: Any) -> dict[str, dict[str, Any]]:
         return {}
     keys = ("true_action", "false_action")
     return {key: config[key] for key in keys if isinstance(config.get(key), dict)}
+
+
+def _parts(step: Any) -> dict[str, Any]:
+    """Return the config of a `parallel` or `foreach`, which holds its steps."""
+    if not isinstance(step, dict) or step.get("type") not in ("parallel", "foreach"):
+        return {}
+    config = step.get("config")
+    return config if isinstance(config, dict) else {}
 
 
 def _error_branch(step: Any) -> dict[str, Any]:

@@ -116,9 +116,19 @@ class Branch(models.Model):
     path = models.CharField(max_length=512, blank=True, help_text="Prefix of its steps' paths; empty for the root.")
     kind = models.CharField(max_length=16, choices=BranchKind, default=BranchKind.ROOT)
     cursor = models.IntegerField(default=0, help_text="Index of the next node in the version's program.")
-    attempt = models.IntegerField(default=1, help_text="Attempt number of the node at the cursor.")
-    first_item = models.IntegerField(null=True, help_text="First item of a foreach chunk (100 at most).")
+    attempt = models.IntegerField(
+        default=1, help_text="Attempt number of the node at the cursor; 0: the one after those it has."
+    )
+    first_item = models.IntegerField(null=True, help_text="The present item of a foreach chunk (100 at most).")
     last_item = models.IntegerField(null=True)
+    ended = models.JSONField(
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        help_text="What its ended children came to: [{name, error, error_code}], of a loop the failed items only.",
+    )
+    failed_items = models.JSONField(
+        default=list, db_default=models.Value([], models.JSONField()), help_text="Of a foreach chunk, as `ended`."
+    )
     lane = models.CharField(max_length=8, choices=Lane, default=Lane.FLOW)
     wake_at = models.DateTimeField(null=True)
     waiting_on = models.CharField(max_length=16, choices=WaitingOn, blank=True)
@@ -169,6 +179,9 @@ class StepAttempt(models.Model):
         Execution, on_delete=models.CASCADE, related_name="attempts", db_constraint=False, db_index=False
     )
     path = models.CharField(max_length=512)
+    scope = models.CharField(
+        max_length=512, blank=True, db_default="", help_text="Path of the loop's item or parallel branch it ran in."
+    )
     attempt = models.IntegerField(default=1)
     node = models.IntegerField(help_text="Index in the version's program.")
     step_order = models.IntegerField(help_text="From 1 in its list.")

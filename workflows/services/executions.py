@@ -6,6 +6,7 @@ from uuid import UUID
 
 import orjson
 from django.db import transaction
+from django.db.models import Max
 
 from core import clock, faults, health, ids, jsonsafe
 from core.db import hot_cursor
@@ -189,22 +190,30 @@ def _existing(owner_id: int, key: str | None) -> Started:
     return Started(*found, created=False)
 
 
+def _next_attempt(execution: Execution, node: program.Node) -> int:
+    made = execution.attempts.filter(path=node.path, node=node.index).aggregate(highest=Max("attempt"))
+    return int(made["highest"] or 0) + 1
+
+
 def _reopen(execution: Execution, latest: StepAttempt, *, resolved: bool) -> None:
     """Give the execution a root branch again, at the step, inside the caller's transaction.
 
-    Inside a conditional's action the conditional is open again too, so that its join can complete it.
+    Inside a conditional's action the conditional is open again too, so that its join can complete it. Inside a
+    loop, a `parallel` or a graph the branch begins at that: it repeats only what was not done.
     """
     compiled = program.of_version(execution.version_id)
-    parent = compiled.nodes[latest.node].parent
+    failed = compiled.nodes[latest.node]
+    outermost = (compiled.spawners_of(failed) or [failed])[0]
+    parent = outermost.parent
     while parent is not None:
         outer = compiled.nodes[parent]
         execution.attempts.filter(path=outer.path).update(status=StepStatus.RUNNING, error_message=None)
         parent = outer.parent
-    lane = compiled.lane_at(latest.node) or Lane.FLOW
+    lane = compiled.lane_at(outermost.index) or Lane.FLOW
     Branch.objects.create(
         execution=execution,
-        cursor=latest.node,
-        attempt=latest.attempt if resolved else latest.attempt + 1,
+        cursor=outermost.index,
+        attempt=latest.attempt if resolved and outermost is failed else _next_attempt(execution, outermost),
         lane=lane,
         rank=execution.priority + CONTINUATION_RANK,
         owner_id=execution.owner_id,

@@ -10,7 +10,10 @@ from django.conf import settings
 from workflows.engine.steps.base import Step
 
 ENTRY_POINT_GROUP = "pyairtable_automation.steps"
-BUILT_IN_MODULES = ("log", "delay", "conditional", "data_transform", "http_request", "file_process", "notification")
+BUILT_IN_MODULES = (
+    *("log", "delay", "conditional", "parallel", "foreach", "stop"),
+    *("data_transform", "http_request", "file_process", "notification"),
+)
 
 _types: dict[str, Step[Any]] = {}
 
