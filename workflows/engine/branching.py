@@ -158,7 +158,7 @@ class Place:
     def _loops(self) -> list[tuple[Node, str, str]]:
         if self._claim.parent_id is None:
             return []
-        scopes = zip(self._spawners(), self._scopes, self._scopes[1:], strict=True)
+        scopes = zip(self._spawners(), self._scopes[:-1], self._scopes[1:], strict=True)
         return [(node, outer, inner) for node, outer, inner in scopes if node.type == FOREACH]
 
 
