@@ -15,7 +15,7 @@ from django.db import transaction
 
 from core import clock, faults
 from core.db import hot_cursor
-from workflows import metrics
+from workflows import enqueue, metrics
 from workflows.choices import ExecutionStatus, Lane, WaitingOn
 from workflows.engine.lease import Claim
 from workflows.signals import execution_events
@@ -87,6 +87,9 @@ class Next:
     failed_items: list[Ended] | None = None
     ended: list[Ended] | None = None
     children: list[Child] = field(default_factory=list)
+    # A wait without a known end: the time limit stands still until it ends.
+    is_open_ended: bool = False
+    begin: Callable[[int], None] | None = None
 
 
 _COLUMNS = {
@@ -148,6 +151,10 @@ _DROP_WAITING_SIBLINGS = "DELETE FROM workflow_branches WHERE parent_id = %(pare
 _ADD_FILES = (
     "UPDATE workflow_executions SET output_file_ids = output_file_ids || %(files)s::jsonb WHERE id = %(execution)s"
 )
+_WAKE = """
+UPDATE workflow_branches SET waiting_on = '', waiting_reason = '', wake_at = NULL
+WHERE id = %(branch)s AND waiting_on = %(waiting_on)s AND claimed_by = '' RETURNING lane
+"""
 _WAKE_PARENT = "UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id = %(parent)s RETURNING lane"
 _WAKE_SIBLING = """
 UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id = (
@@ -167,7 +174,8 @@ WHERE b.id = %(parent)s
 _PROGRESS = """
 UPDATE workflow_executions
 SET status = 'running', started_at = COALESCE(started_at, %(started_at)s), updated_at = %(now)s,
-    deadline_at = COALESCE(deadline_at, %(deadline_at)s::timestamptz) + make_interval(secs => %(waited)s),
+    deadline_at = CASE WHEN NOT %(open_ended)s
+      THEN COALESCE(deadline_at, %(deadline_at)s::timestamptz) + make_interval(secs => %(waited)s) END,
     waited_ms = waited_ms + %(waited)s * 1000, retry_count = retry_count + %(retries)s,
     output_file_ids = output_file_ids || %(files)s::jsonb
 WHERE id = %(execution)s RETURNING stop_requested
@@ -193,13 +201,13 @@ WITH done AS (
       execution_time_ms = EXTRACT(EPOCH FROM %(now)s - COALESCE(started_at, %(started_at)s)) * 1000,
       output_file_ids = output_file_ids || %(files)s::jsonb
   WHERE id = %(execution)s AND status IN ('pending', 'running')
-  RETURNING workflow_id, status, error_message, execution_time_ms, is_test
+  RETURNING workflow_id, status, error_message, execution_time_ms, is_test, wakes_branch_id
 ), counted AS (
   INSERT INTO workflow_counter_deltas (workflow_id, total, successful, failed, last_execution_at)
   SELECT workflow_id, 1, (status = 'completed')::int, (status IN ('failed', 'timeout'))::int, %(now)s
   FROM done WHERE NOT is_test
 )
-SELECT status, error_message, execution_time_ms FROM done
+SELECT status, error_message, execution_time_ms, wakes_branch_id FROM done
 """
 
 
@@ -243,7 +251,9 @@ def save(
         faults.point("in_checkpoint")
         _write_attempts(cursor, claim.execution_id, attempts)
         _insert_children(cursor, claim.branch_id, following.children)
-        news = following.extends_deadline_seconds or retries or output_file_ids
+        if following.begin is not None:
+            following.begin(claim.branch_id)
+        news = following.extends_deadline_seconds or following.is_open_ended or retries or output_file_ids
         cursor.execute(
             _PROGRESS if claim.parent_id is None or news else _STOP_REQUESTED,
             {
@@ -252,6 +262,7 @@ def save(
                 "started_at": started_at,
                 "deadline_at": deadline_at,
                 "waited": following.extends_deadline_seconds,
+                "open_ended": following.is_open_ended,
                 "retries": retries,
                 "files": orjson.dumps(output_file_ids or []).decode(),
             },
@@ -294,13 +305,24 @@ def finish(
                 "files": orjson.dumps(output_file_ids or []).decode(),
             },
         )
-        final, message, took_ms = cursor.fetchone()
+        final, message, took_ms, wakes_branch_id = cursor.fetchone()
         if final != ExecutionStatus.COMPLETED:
             close_open_attempts(cursor, claim.execution_id, now)
         announce_end(claim, final, message, took_ms)
+        if wakes_branch_id is not None:
+            wake(cursor, wakes_branch_id, waiting_on=WaitingOn.CHILDREN)
     metrics.count_end(claim.trigger_type, status=final, error_code=error_code, took_ms=took_ms, attempts=attempts)
     faults.point("after_finish")
     return str(final)
+
+
+def wake(cursor: Any, branch_id: int, *, waiting_on: WaitingOn) -> bool:
+    """Make a branch due that waits for what has come now, and ring on commit. False if it waits no more."""
+    cursor.execute(_WAKE, {"branch": branch_id, "waiting_on": waiting_on})
+    row = cursor.fetchone()
+    if row is not None:
+        enqueue.ring_lane_on_commit(row[0])
+    return row is not None
 
 
 def end_branch(

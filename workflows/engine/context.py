@@ -36,6 +36,7 @@ class Stored:
     error_code: str
     error_message: str | None
     input_data: Any
+    deadline_at: datetime | None
 
 
 @dataclass
@@ -75,11 +76,11 @@ def load_history(claim: Claim, program: Program, scopes: Sequence[str], onto: Hi
         cursor.execute(
             "SELECT DISTINCT ON (path) path, attempt, node, status, output_data, made_by, started_at,"
             " min(started_at) OVER (PARTITION BY path), completed_at,"
-            " error_code, error_message, CASE WHEN status IN ('running', 'waiting') THEN input_data END"
+            " error_code, error_message, CASE WHEN status IN ('running', 'waiting') THEN input_data END, deadline_at"
             " FROM workflow_execution_steps WHERE execution_id = %s AND scope = ANY(%s) ORDER BY path, attempt DESC",
             [claim.execution_id, list(scopes)],
         )
-        rows = [Stored(*(*row[:4], _json(row[4]), *row[5:11], _json(row[11]))) for row in cursor.fetchall()]
+        rows = [Stored(*(*row[:4], _json(row[4]), *row[5:11], _json(row[11]), row[12])) for row in cursor.fetchall()]
     # In the order in which they ended: a conditional ends after its action.
     for stored in sorted(rows, key=lambda item: (item.completed_at or _NEVER, -item.node)):
         history.stored[stored.path] = stored

@@ -98,6 +98,7 @@ def step_context(
         deadline=deadline,
         scope=scope,
         trigger=claim.trigger_data or {},
+        cause_chain=tuple(claim.cause_chain),
         previous_output=previous_output,
         strict=is_strict(program),
         correlation_id=claim.correlation_id,

@@ -138,6 +138,8 @@ class Slice:
         if (effect == Effect.ONCE or self.redoes) and stored and stored.status == StepStatus.COMPLETED:
             self._go_to(self.program.after(node))  # a retry before it runs it not again: once is once
             return
+        if again and again.status == StepStatus.WAITING:
+            self._go_on_with_limit(again)
         row = self._new_attempt(node, step)
         try:
             if not self._wanted(node):
@@ -313,20 +315,32 @@ class Slice:
     def _wait(self, row: Attempt, outcome: Wait) -> None:
         row.status = StepStatus.WAITING
         attempts.make_storable(row)
-        seconds = max((outcome.until - clock.now()).total_seconds(), 0.0)
+        is_timer = outcome.on == WaitingOn.TIMER
+        seconds = max((outcome.until - clock.now()).total_seconds(), 0.0) if outcome.until else None
+        if not is_timer:
+            # What was left of the time limit when the wait began; `_go_on_with_limit` gives it back.
+            row.started_at, row.deadline_at = clock.now(), self.deadline_at
         self._save(
             [*self._take_unsaved(), row],
             Next(
                 self.cursor,
                 self.attempt,
                 wake_at=outcome.until,
-                waiting_on=WaitingOn.TIMER,
+                waiting_on=outcome.on,
                 reason=outcome.reason,
-                extends_deadline_seconds=self._unlimited(seconds),
+                extends_deadline_seconds=self._unlimited(seconds or 0.0) if is_timer else 0.0,
+                is_open_ended=not is_timer and bool(self._unlimited(1.0)),
+                begin=outcome.begin,
             ),
         )
         self.open = False
-        self._accelerate(seconds)
+        if seconds is not None:
+            self._accelerate(seconds)
+
+    def _go_on_with_limit(self, waited: Stored) -> None:
+        """Let the time limit run on after a wait without a known end, from where it stood when the wait began."""
+        if self.claim.deadline_at is None and waited.deadline_at and waited.started_at:
+            self.deadline_at = self.began_at + (waited.deadline_at - waited.started_at)
 
     def _unlimited(self, seconds: float) -> float:
         """Return how much of a wait the time limit leaves out: nothing of it where the author set the limit."""
@@ -570,6 +584,8 @@ class Slice:
             error_message=message,
             output_file_ids=self.output_file_ids,
         )
+        if final != ExecutionStatus.COMPLETED:
+            stop.stop_children(self.claim.execution_id)
         log.info("execution.finished", execution_id=self.claim.execution_id, status=final, error=message)
 
     def _end_branch(self, *, failed: bool) -> None:

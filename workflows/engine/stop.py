@@ -3,7 +3,7 @@
 from django.db import transaction
 
 from core import clock
-from workflows.choices import FINAL_STATUSES, ExecutionStatus, StopReason
+from workflows.choices import FINAL_STATUSES, LIVE_STATUSES, ExecutionStatus, StopReason
 from workflows.engine import checkpoint
 from workflows.engine.lease import Claim
 from workflows.models import Branch, Execution
@@ -17,6 +17,14 @@ def request_stop(execution_id: int, reason: StopReason) -> bool:
         .update(stop_requested=reason, updated_at=clock.now())
     )
     return bool(changed)
+
+
+def stop_children(execution_id: int) -> None:
+    """Ask the executions to stop that branches of this one waited for; theirs follow when they end."""
+    live = Execution.objects.filter(parent=execution_id, wakes_branch_id__isnull=False, status__in=LIVE_STATUSES)
+    for child_id in live.order_by("pk").values_list("pk", flat=True):
+        request_stop(child_id, StopReason.CANCEL)
+        end_unclaimed(child_id)
 
 
 def end_unclaimed(execution_id: int) -> bool:
@@ -33,6 +41,7 @@ def end_unclaimed(execution_id: int) -> bool:
         now = clock.now()
         Branch.objects.filter(execution_id=execution_id).exclude(pk=branches[0].pk).delete()
         checkpoint.finish(_as_claim(branches[0], execution), [], status=ExecutionStatus.CANCELLED, started_at=now)
+    stop_children(execution_id)
     return True
 
 
@@ -57,5 +66,6 @@ def _as_claim(branch: Branch, execution: Execution) -> Claim:
         started_at=execution.started_at,
         deadline_at=execution.deadline_at,
         more_due=False,
+        cause_chain=execution.cause_chain,
         claimed_by=branch.claimed_by,
     )

@@ -68,7 +68,21 @@ def stop_overdue_executions() -> int:
             end_unclaimed(execution_id)
         except DatabaseError:
             log.exception("stop.failed", execution_id=execution_id)
+    stop_orphans()
     return len(idle)
+
+
+def stop_orphans() -> int:
+    """Ask executions to stop whose parent waited for them and ended, should its worker have died before it could."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE workflow_executions c SET stop_requested = 'cancel', updated_at = %s"
+            " FROM workflow_executions p WHERE p.id = c.parent_id AND c.wakes_branch_id IS NOT NULL"
+            " AND c.status IN ('pending', 'running') AND c.stop_requested = ''"
+            " AND p.status IN ('failed', 'cancelled', 'timeout')",
+            [clock.now()],
+        )
+        return int(cursor.rowcount)
 
 
 def _ring_for_due(lane: Lane) -> int:

@@ -50,6 +50,7 @@ class Execution(models.Model):
     parent = models.ForeignKey(
         "self", null=True, on_delete=models.SET_NULL, related_name="children", db_constraint=False, db_index=False
     )
+    wakes_branch_id = models.BigIntegerField(null=True, help_text="The parent's branch that waits for the end.")
     cause_chain = models.JSONField(default=list, help_text="Workflow ids from the first cause to this one.")
     is_test = models.BooleanField(default=False, help_text="A run of a draft; counted apart.")
     deadline_at = models.DateTimeField(null=True, help_text="When the whole execution times out.")
@@ -96,6 +97,12 @@ class Execution(models.Model):
             ),
             # Reader: the children of a parent, and what was run again; few rows have either.
             models.Index(fields=("parent",), name="executions_by_parent", condition=models.Q(parent__isnull=False)),
+            # Reader: the sweep, children whose parent has ended before them.
+            models.Index(
+                fields=("parent",),
+                name="executions_live_children",
+                condition=models.Q(wakes_branch_id__isnull=False, status__in=("pending", "running")),
+            ),
             models.Index(fields=("rerun_of",), name="executions_by_rerun", condition=models.Q(rerun_of__isnull=False)),
             # Reader: the admin's filter by trigger.
             models.Index(fields=("trigger_type", "-id"), name="executions_by_trigger"),

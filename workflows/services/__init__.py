@@ -1,8 +1,8 @@
 """What can be done with workflows. Views, the admin and tasks translate to these calls."""
 
+from workflows.engine.launch import Start
 from workflows.services.counters import fold_counters
 from workflows.services.executions import (
-    Start,
     Started,
     cancel_execution,
     drain_lane,

@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from core.expressions import Scope
-from workflows.choices import Effect, Lane
+from workflows.choices import Effect, Lane, WaitingOn
 
 if TYPE_CHECKING:
     from workflows.engine.checkpoint import Ended
@@ -67,10 +67,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Wait:
-    """The step waits until a time; the worker is free meanwhile, then `resume` is called."""
+    """The step waits; the worker is free meanwhile, then `resume` is called.
 
-    until: datetime
+    A timer waits until a time. Whatever else is waited for wakes the branch when it comes, at `until` at the
+    latest if that is given. `begin(branch id)` is called in the transaction that stores the wait: rows that wake
+    the branch are made there, so that nothing can come before the wait is there.
+    """
+
+    until: datetime | None
     reason: str
+    on: WaitingOn = WaitingOn.TIMER
+    begin: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -134,6 +141,7 @@ class StepContext:
     deadline: datetime
     scope: Scope
     trigger: dict[str, Any]
+    cause_chain: tuple[int, ...]
     previous_output: dict[str, Any] | None
     strict: bool
     correlation_id: str
