@@ -35,7 +35,8 @@ MOST_RECOVERIES = 100
 UNKNOWN_TYPE_PAUSE_SECONDS = 30
 OVERDUE_GRACE_SECONDS = 5
 ACCELERATED_WAIT_SECONDS = 60
-LONGEST_TURN_SECONDS = 5.0
+# Never shorter than a drain: a loop with many items lets others have the worker then.
+LONGEST_TURN_SECONDS = 10.0
 MOST_UNSAVED = 200
 
 
@@ -483,8 +484,7 @@ class Slice:
         if is_long or len(self.unsaved) > MOST_UNSAVED:
             self._save(self._take_unsaved(), Next(self.cursor, self.attempt, release=is_long))
         if is_long:
-            self.open = False
-            enqueue.ring_lane(self.lane)
+            self.open = False  # the drain, whose time is over too, rings for what is left
 
     def _fail(self, *, code: str, message: str, whole: bool = False) -> None:
         """End the branch as failed; a loop that goes on after errors notes the item's and takes the next.
