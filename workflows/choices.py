@@ -109,6 +109,14 @@ class StopReason(TextChoices):
     TIMEOUT = "timeout"
 
 
+class ConcurrencyPolicy(TextChoices):
+    """What happens to a start while as many executions run as the workflow allows."""
+
+    QUEUE = "queue", "queue: it waits for a slot"
+    SKIP = "skip", "skip: it is refused"
+    CANCEL_RUNNING = "cancel_running", "cancel_running: the oldest is cancelled for it"
+
+
 class SlotOutcome(TextChoices):
     RAN = "ran"
     SKIPPED = "skipped"

@@ -55,6 +55,20 @@ class StepNotFailed(InvalidState):
         super().__init__(f"Step cannot be retried (status: {status})")
 
 
+class SlotsTaken(InvalidState):
+    """As many executions run as the workflow allows, and its policy is to skip the rest."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Skipped: {limit} executions run already, which is the workflow's limit")
+
+
+class ConcurrencyKeyInvalid(InvalidInput):
+    """The workflow's concurrency key cannot be made from this input."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The workflow's concurrency key cannot be made: {problem}")
+
+
 class CauseRefused(DomainError):
     """A chain of causes is too deep or runs in a circle (ENGINE 7)."""
 

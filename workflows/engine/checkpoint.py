@@ -17,6 +17,7 @@ from core import clock, faults
 from core.db import hot_cursor
 from workflows import enqueue, metrics
 from workflows.choices import ExecutionStatus, Lane, WaitingOn
+from workflows.engine import slots
 from workflows.engine.lease import Claim
 from workflows.signals import execution_events
 
@@ -142,7 +143,7 @@ _RELEASE = (
     " failed_items = COALESCE(%(failed_items)s::jsonb, failed_items)"
     f" WHERE {_HELD} RETURNING last_item"
 )
-_END = f"DELETE FROM workflow_branches WHERE {_HELD}"  # noqa: S608
+_END = f"DELETE FROM workflow_branches WHERE {_HELD} RETURNING concurrency_key, waiting_on"  # noqa: S608
 _LOCK_PARENT = "SELECT ended FROM workflow_branches WHERE id = %(parent)s FOR UPDATE"
 _TELL_PARENT = "UPDATE workflow_branches SET ended = ended || %(ended)s::jsonb WHERE id = %(parent)s"
 _SIBLINGS = "SELECT path FROM workflow_branches WHERE parent_id = %(parent)s"
@@ -289,9 +290,13 @@ def finish(
     now = clock.now()
     with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(_END, _fence(claim))
-        if cursor.rowcount != 1:
+        ended = cursor.fetchone()
+        if ended is None:
             raise LeaseLost
         faults.point("in_finish")
+        slot_key, waiting_on = ended
+        if slot_key and waiting_on != WaitingOn.SLOT:
+            slots.pass_on(cursor, claim.workflow_id, slot_key)
         _write_attempts(cursor, claim.execution_id, attempts)
         cursor.execute(
             _FINISH,
@@ -347,7 +352,7 @@ def end_branch(
         cursor.execute(_LOCK_PARENT, {"parent": claim.parent_id})
         parent = cursor.fetchone()
         cursor.execute(_END, _fence(claim))
-        if cursor.rowcount != 1 or parent is None:
+        if cursor.fetchone() is None or parent is None:
             raise LeaseLost
         faults.point("in_finish")
         _write_attempts(cursor, claim.execution_id, attempts)

@@ -61,6 +61,9 @@ class WorkflowIn(BaseModel):
     status: Literal["active", "inactive", "paused"] | None = None
     max_retries: int | None = Field(default=None, ge=0, le=1000)
     timeout_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)
+    concurrency_limit: int | None = Field(default=None, ge=1, le=10_000)
+    concurrency_key: str | None = Field(default=None, max_length=255)
+    concurrency_policy: Literal["queue", "skip", "cancel_running"] | None = None
     # Dialect B
     trigger_type: Literal["manual", "scheduled", "webhook", "event"] | None = None
     steps: list[dict[str, Any]] | None = None

@@ -11,7 +11,7 @@ from core.db import hot_cursor
 from core.errors import InvalidInput
 from workflows import enqueue
 from workflows.choices import Lane, Priority, TriggerType
-from workflows.engine import program
+from workflows.engine import program, slots
 from workflows.errors import CauseRefused
 from workflows.models import Workflow
 
@@ -56,7 +56,8 @@ WITH made AS (
 )
 INSERT INTO workflow_branches (execution_id, path, kind, cursor, attempt, lane, waiting_on, waiting_reason, rank,
   owner_id, workflow_id, concurrency_key, fence, claimed_by, recoveries)
-SELECT id, '', 'root', %(cursor)s, 1, %(lane)s, '', '', %(priority)s, %(owner)s, %(workflow)s, '', 0, '', 0 FROM made
+SELECT id, '', 'root', %(cursor)s, 1, %(lane)s, %(waiting_on)s, %(reason)s, %(priority)s, %(owner)s, %(workflow)s,
+  %(slot_key)s, 0, '', 0 FROM made
 RETURNING execution_id
 """
 
@@ -66,14 +67,18 @@ def insert_execution(
 ) -> tuple[int, UUID] | None:
     """Insert an execution with its root branch and ring its lane on commit; the caller holds the transaction.
 
-    Returns None if the owner has an execution with the same idempotency key already. Raises CauseRefused;
-    InvalidInput for data that JSON cannot hold.
+    Returns None if the owner has an execution with the same idempotency key already. Raises CauseRefused,
+    SlotsTaken; InvalidInput for data that JSON cannot hold, and for a concurrency key that cannot be made.
     """
     refuse_loops(workflow, start.cause_chain)
     compiled = program.of_version(version_id)
     lane = compiled.lane_at(compiled.start) or Lane.FLOW
     execution_uuid = ids.uuid7()
     values = _values(workflow, start) | {"uuid": execution_uuid, "version": version_id, "test": is_test}
+    slot_key = _slot_key(workflow, start)
+    waiting_on = slots.enter(workflow, slot_key)
+    reason = slots.reason(workflow) if waiting_on else ""
+    values |= {"slot_key": slot_key, "waiting_on": waiting_on, "reason": reason}
     with hot_cursor() as cursor:
         cursor.execute(_INSERT, values | {"cursor": compiled.start, "lane": lane})
         row = cursor.fetchone()
@@ -91,6 +96,13 @@ def refuse_loops(workflow: Workflow, cause_chain: tuple[int, ...]) -> None:
         )
     if cause_chain.count(workflow.pk) >= MOST_REPEATS:
         raise CauseRefused(f"refused: workflow {workflow.pk} stands {MOST_REPEATS} times in its own chain of causes")
+
+
+def _slot_key(workflow: Workflow, start: Start) -> str:
+    """Return the start's concurrency key; a call from inside the same workflow needs no slot of its ancestor's."""
+    if start.parent_id is not None and workflow.pk in start.cause_chain:
+        return ""
+    return slots.key_of(workflow, start.trigger_data)
 
 
 def clean_trigger_data(data: dict[str, Any]) -> dict[str, Any]:

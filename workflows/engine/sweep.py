@@ -9,6 +9,7 @@ from core import clock, logs
 from workflows import enqueue
 from workflows.choices import Lane
 from workflows.engine import lease
+from workflows.engine.slots import sweep_slots
 from workflows.engine.stop import end_unclaimed
 
 log = logs.get(__name__)
@@ -24,6 +25,7 @@ def sweep() -> int:
     """
     free_expired_leases()
     stop_overdue_executions()
+    sweep_slots()
     return sum(_ring_for_due(lane) for lane in Lane)
 
 

@@ -167,6 +167,17 @@ class Branch(models.Model):
                 name="branches_timer",
                 condition=models.Q(claimed_by="", wake_at__isnull=False),
             ),
+            # Readers: `engine.slots`, who holds a slot of a key and who waits for one, the next first.
+            models.Index(
+                fields=("workflow_id", "concurrency_key", "id"),
+                name="branches_slot_holders",
+                condition=~models.Q(concurrency_key="") & ~models.Q(waiting_on="slot"),
+            ),
+            models.Index(
+                fields=("workflow_id", "concurrency_key", "rank", "id"),
+                name="branches_slot_waiters",
+                condition=~models.Q(concurrency_key="") & models.Q(waiting_on="slot"),
+            ),
             # Reader: joins, the children of a parent.
             models.Index(fields=("parent",), name="branches_by_parent", condition=models.Q(parent__isnull=False)),
             # Reader: sweep, leases that ran out.

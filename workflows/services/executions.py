@@ -9,7 +9,7 @@ from django.db.models import Max
 from core import clock, faults, health
 from workflows import enqueue
 from workflows.choices import FINAL_STATUSES, Lane, StepStatus, StopReason
-from workflows.engine import launch, program, stop
+from workflows.engine import launch, program, slots, stop
 from workflows.engine.drain import drain
 from workflows.engine.launch import Start
 from workflows.engine.sweep import sweep, sweep_if_stale
@@ -125,12 +125,17 @@ def _reopen(execution: Execution, latest: StepAttempt, *, resolved: bool) -> Non
         execution.attempts.filter(path=outer.path).update(status=StepStatus.RUNNING, error_message=None)
         parent = outer.parent
     lane = compiled.lane_at(outermost.index) or Lane.FLOW
+    slot_key = slots.key_of(execution.workflow, execution.trigger_data or {})
+    waiting_on = slots.enter(execution.workflow, slot_key)
     Branch.objects.create(
         execution=execution,
         cursor=outermost.index,
         attempt=latest.attempt if resolved and outermost is failed else _next_attempt(execution, outermost),
         lane=lane,
         rank=execution.priority + CONTINUATION_RANK,
+        concurrency_key=slot_key,
+        waiting_on=waiting_on,
+        waiting_reason=slots.reason(execution.workflow) if waiting_on else "",
         owner_id=execution.owner_id,
         workflow_id=execution.workflow_id,
     )
