@@ -213,6 +213,7 @@ EXTRACT_CPU_SECONDS = env.integer("EXTRACT_CPU_SECONDS", default=30, minimum=1)
 EXTRACT_WALL_SECONDS = env.integer("EXTRACT_WALL_SECONDS", default=60, minimum=1)
 
 # --- Workflows ------------------------------------------------------------------------------
+COMPENSATION_TIMEOUT_SECONDS = env.integer("COMPENSATION_TIMEOUT_SECONDS", default=600, minimum=1)
 DEFAULT_WORKFLOW_TIMEOUT_SECONDS = env.integer("DEFAULT_WORKFLOW_TIMEOUT", default=300, minimum=1)
 MAX_WORKFLOW_RETRIES = env.integer("MAX_WORKFLOW_RETRIES", default=3, minimum=0)
 SCHEDULER_CHECK_INTERVAL_SECONDS = env.integer("SCHEDULER_CHECK_INTERVAL", "SCHEDULER_INTERVAL", default=30, minimum=1)

@@ -109,6 +109,27 @@ class StopReason(TextChoices):
     TIMEOUT = "timeout"
 
 
+class SagaStatus(TextChoices):
+    """States of a saga: of an execution with compensations, or started by a caller (ENGINE 6)."""
+
+    INITIALIZING = "initializing"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class CompensationStatus(TextChoices):
+    """What became of one step that is to be undone."""
+
+    OPEN = "open"
+    COMPENSATED = "compensated"
+    FAILED = "failed"
+    BY_HAND = "by_hand", "compensated by hand"
+
+
 class ConcurrencyPolicy(TextChoices):
     """What happens to a start while as many executions run as the workflow allows."""
 
@@ -121,3 +142,22 @@ class SlotOutcome(TextChoices):
     RAN = "ran"
     SKIPPED = "skipped"
     MISSED = "missed"
+
+
+class EventWaitStatus(TextChoices):
+    """What became of a step's wait for an event."""
+
+    OPEN = "open"
+    MATCHED = "matched"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class ApprovalStatus(TextChoices):
+    """What became of a step's question to people. Only `pending` can be decided."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from core.errors import DomainError, InvalidInput, InvalidState, NotFound, Problem
+from core.errors import DomainError, Forbidden, InvalidInput, InvalidState, NotFound, Problem
 
 
 class WorkflowNotFound(NotFound):
@@ -55,6 +55,20 @@ class StepNotFailed(InvalidState):
         super().__init__(f"Step cannot be retried (status: {status})")
 
 
+class NothingToCompensate(InvalidState):
+    """No step of the execution waits for an operator to be undone."""
+
+    def __init__(self, status: str | None) -> None:
+        super().__init__(f"Nothing is open to be compensated (saga: {status or 'none'})")
+
+
+class CompensationBegun(InvalidState):
+    """A step cannot be retried once others have been undone."""
+
+    def __init__(self) -> None:
+        super().__init__("Step cannot be retried: compensation has begun")
+
+
 class SlotsTaken(InvalidState):
     """As many executions run as the workflow allows, and its policy is to skip the rest."""
 
@@ -73,3 +87,19 @@ class CauseRefused(DomainError):
     """A chain of causes is too deep or runs in a circle (ENGINE 7)."""
 
     code = "CAUSE_CHAIN_REFUSED"
+
+
+class ApprovalNotFound(NotFound):
+    code = "APPROVAL_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("Approval not found")
+
+
+class ApprovalNotYours(Forbidden):
+    def __init__(self, assignee: str) -> None:
+        super().__init__(f"Only {assignee} or a superuser may decide this approval")
+
+
+class ApprovalNotPending(InvalidState):
+    """It was decided, its deadline has come, or its execution was stopped."""

@@ -73,6 +73,19 @@ class Child(TypedDict):
 
 
 @dataclass(frozen=True)
+class Ending:
+    """How an execution ends, once it has ended."""
+
+    status: str
+    error_code: str = ""
+    error_message: str | None = None
+
+
+# Tells, under the branch's fence, whether something has to run before the execution may end as given.
+Closing = Callable[[Any, list[Attempt], Ending], bool]
+
+
+@dataclass(frozen=True)
 class Next:
     """Where a branch goes on: its cursor and attempt, and what releases or keeps the claim."""
 
@@ -200,7 +213,7 @@ WITH done AS (
         WHEN 'timeout' THEN 'Execution timed out' ELSE 'Execution cancelled' END,
       started_at = COALESCE(started_at, %(started_at)s), completed_at = %(now)s, updated_at = %(now)s,
       execution_time_ms = EXTRACT(EPOCH FROM %(now)s - COALESCE(started_at, %(started_at)s)) * 1000,
-      output_file_ids = output_file_ids || %(files)s::jsonb
+      output_file_ids = output_file_ids || %(files)s::jsonb, ends_as = ''
   WHERE id = %(execution)s AND status IN ('pending', 'running')
   RETURNING workflow_id, status, error_message, execution_time_ms, is_test, wakes_branch_id
 ), counted AS (
@@ -231,7 +244,7 @@ def save(
     with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(
             _RELEASE if following.release else _KEEP,
-            _fence(claim)
+            fence_of(claim)
             | {
                 "cursor": following.cursor,
                 "attempt": following.attempt,
@@ -250,7 +263,7 @@ def save(
             raise LeaseLost
         claim.last_item = held[0]
         faults.point("in_checkpoint")
-        _write_attempts(cursor, claim.execution_id, attempts)
+        write_attempts(cursor, claim.execution_id, attempts)
         _insert_children(cursor, claim.branch_id, following.children)
         if following.begin is not None:
             following.begin(claim.branch_id)
@@ -285,11 +298,19 @@ def finish(
     error_code: str = "",
     error_message: str | None = None,
     output_file_ids: list[int] | None = None,
+    closing: Closing | None = None,
+    within: Callable[[], None] | None = None,
 ) -> str:
-    """End the root branch and its execution; a requested stop decides the final status. Return it."""
+    """End the root branch and its execution; a requested stop decides the final status. Return it.
+
+    With `closing` the branch may first have to undo steps, or to run those that always run: then it goes on so,
+    and "running" is returned. `within` is called in the same transaction.
+    """
     now = clock.now()
     with transaction.atomic(), hot_cursor() as cursor:
-        cursor.execute(_END, _fence(claim))
+        if closing is not None and closing(cursor, attempts, Ending(status, error_code, error_message)):
+            return ExecutionStatus.RUNNING
+        cursor.execute(_END, fence_of(claim))
         ended = cursor.fetchone()
         if ended is None:
             raise LeaseLost
@@ -297,7 +318,7 @@ def finish(
         slot_key, waiting_on = ended
         if slot_key and waiting_on != WaitingOn.SLOT:
             slots.pass_on(cursor, claim.workflow_id, slot_key)
-        _write_attempts(cursor, claim.execution_id, attempts)
+        write_attempts(cursor, claim.execution_id, attempts)
         cursor.execute(
             _FINISH,
             {
@@ -316,6 +337,8 @@ def finish(
         announce_end(claim, final, message, took_ms)
         if wakes_branch_id is not None:
             wake(cursor, wakes_branch_id, waiting_on=WaitingOn.CHILDREN)
+        if within is not None:
+            within()
     metrics.count_end(claim.trigger_type, status=final, error_code=error_code, took_ms=took_ms, attempts=attempts)
     faults.point("after_finish")
     return str(final)
@@ -351,11 +374,11 @@ def end_branch(
     with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(_LOCK_PARENT, {"parent": claim.parent_id})
         parent = cursor.fetchone()
-        cursor.execute(_END, _fence(claim))
+        cursor.execute(_END, fence_of(claim))
         if cursor.fetchone() is None or parent is None:
             raise LeaseLost
         faults.point("in_finish")
-        _write_attempts(cursor, claim.execution_id, attempts)
+        write_attempts(cursor, claim.execution_id, attempts)
         everything = [*_as_json(parent[0]), *ended]
         cursor.execute(_TELL_PARENT, {"parent": claim.parent_id, "ended": orjson.dumps(ended).decode()})
         if stop_siblings:
@@ -447,10 +470,10 @@ def _as_json(value: Any) -> list[Ended]:
     return found
 
 
-def _fence(claim: Claim) -> dict[str, Any]:
+def fence_of(claim: Claim) -> dict[str, Any]:
     return {"branch": claim.branch_id, "fence": claim.fence, "me": claim.claimed_by}
 
 
-def _write_attempts(cursor: Any, execution_id: int, attempts: list[Attempt]) -> None:
+def write_attempts(cursor: Any, execution_id: int, attempts: list[Attempt]) -> None:
     if attempts:
         cursor.execute(_UPSERT_ATTEMPTS, [execution_id, orjson.dumps(attempts).decode()])

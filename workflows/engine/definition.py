@@ -149,6 +149,7 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "steps": _canonical_steps(config.get("steps", [])),
+        **({"finally": _canonical_steps(config["finally"], unnamed="finally")} if config.get("finally") else {}),
         "variables": {} if config.get("variables") is None else config["variables"],
         "settings": {
             "max_retries": workflow.max_retries,
@@ -177,6 +178,8 @@ def canonical_step(step: Any, index: int, *, unnamed: str = "step") -> Any:
         "config": _canonical_config(step.get("type"), _config_of(step)),
     }
     made |= {key: step[key] for key in CANONICAL_KEYS if step.get(key) is not None}
+    if isinstance(step.get("compensate"), dict):
+        made["compensate"] = canonical_step({"name": "compensate", **step["compensate"]}, index)
     if step.get("continue_on_error"):
         made["on_error"] = "continue"
     elif isinstance(step.get("on_error"), list | dict):

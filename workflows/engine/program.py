@@ -7,8 +7,8 @@ The program of a version never changes, so a stored cursor stays valid.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from workflows.choices import Effect, Lane
@@ -21,6 +21,8 @@ FOREACH = "foreach"
 GRAPH = "graph"
 SPAWNERS = frozenset({PARALLEL, FOREACH, GRAPH})
 ERROR_BRANCH = "on_error"
+COMPENSATE = "compensate"
+FINALLY = "finally"
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,24 @@ class _Place:
         return _Place(f"{self.path}{name}/", f"{self.local}{name}/", found["parent"], self.spawner)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Program:
     """The nodes of one version, its variables and its limits."""
 
     nodes: list[Node]
     variables: dict[str, Any]
     settings: dict[str, Any]
+    # Where the steps begin that run whatever came of the others; END without such.
+    last: int = END
+
+    @cached_property
+    def compensable(self) -> list[int]:
+        """Return the nodes whose steps can be undone."""
+        return [node.index for node in self.nodes if COMPENSATE in node.targets]
 
     @property
     def start(self) -> int:
-        return 0 if self.nodes else END
+        return 0 if self.nodes and self.last != 0 else END
 
     def lane_at(self, index: int) -> Lane | None:
         """Return the lane that the node at `index` needs; None where any will do."""
@@ -133,9 +142,11 @@ def compile_program(definition: dict[str, Any]) -> Program:
     """Compile a canonical definition (ENGINE 2). The definition has been validated."""
     nodes: list[Node] = []
     _compile_list(definition.get("steps", []), nodes, _Place())
+    last = len(nodes) if definition.get(FINALLY) else END
+    _compile_list(definition.get(FINALLY, []), nodes, _Place(f"{FINALLY}/", f"{FINALLY}/"))
     _fall_through(nodes)
     _rejoin_error_branches(nodes)
-    return Program(nodes, definition.get("variables", {}), definition.get("settings", {}))
+    return Program(nodes, definition.get("variables", {}), definition.get("settings", {}), last)
 
 
 @lru_cache(maxsize=512)
@@ -165,6 +176,10 @@ def _compile_step(step: dict[str, Any], order: int, nodes: list[Node], place: _P
         node.children = list(_compile_children(node, nodes))
     if isinstance(step.get("on_error"), dict):
         _compile_error_branch(node, nodes, place)
+    if step.get(COMPENSATE):
+        undoing = {**step[COMPENSATE], "name": COMPENSATE}
+        node.targets[COMPENSATE] = len(nodes)
+        _new_node(undoing, order, nodes, replace(place.inside(node.name), parent=None))
     return node
 
 

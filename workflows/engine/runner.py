@@ -19,8 +19,8 @@ from core import clock, faults, jsonsafe, logs, masking
 from core.expressions import Scope
 from workflows import enqueue
 from workflows.choices import BranchKind, Effect, ExecutionStatus, Lane, StepStatus, StopReason, WaitingOn
-from workflows.engine import attempts, branching, checkpoint, context, program, rendering, retry, stop
-from workflows.engine.checkpoint import Attempt, Ended, LeaseLost, Next
+from workflows.engine import attempts, branching, checkpoint, closing, context, program, rendering, retry, stop
+from workflows.engine.checkpoint import Attempt, Ended, Ending, LeaseLost, Next
 from workflows.engine.context import Stored
 from workflows.engine.lease import Claim, keeper
 from workflows.engine.limits import StepTimeout, time_limit
@@ -575,18 +575,24 @@ class Slice:
         if self.claim.parent_id is not None:
             self._end_branch(failed=status != ExecutionStatus.COMPLETED)
             return
+        self._finish_as(Ending(status, code, message))
+
+    def _finish_as(self, ending: Ending, *, within: Callable[[], None] | None = None) -> None:
         final = checkpoint.finish(
             self.claim,
             list(self.unsaved.values()),
-            status=status,
+            status=ExecutionStatus(ending.status),
             started_at=self.started_at,
-            error_code=code,
-            error_message=message,
+            error_code=ending.error_code,
+            error_message=ending.error_message,
             output_file_ids=self.output_file_ids,
+            closing=closing.Close(self.claim, self.program) if closing.is_needed(self.program) else None,
+            within=within,
         )
         if final != ExecutionStatus.COMPLETED:
             stop.stop_children(self.claim.execution_id)
-        log.info("execution.finished", execution_id=self.claim.execution_id, status=final, error=message)
+        event = "execution.closing" if final == ExecutionStatus.RUNNING else "execution.finished"
+        log.info(event, execution_id=self.claim.execution_id, status=final, error=ending.error_message)
 
     def _end_branch(self, *, failed: bool) -> None:
         place = self.place

@@ -61,7 +61,8 @@ def stop_overdue_executions() -> int:
         )
         cursor.execute(
             "SELECT b.execution_id FROM workflow_branches b JOIN workflow_executions e ON e.id = b.execution_id"
-            " WHERE e.stop_requested <> '' AND e.status IN ('pending', 'running') AND b.claimed_by = '' LIMIT %s",
+            " WHERE e.stop_requested <> '' AND e.status IN ('pending', 'running') AND b.claimed_by = ''"
+            " AND e.ends_as = '' LIMIT %s",
             [STOPS_PER_SWEEP],
         )
         idle = [row[0] for row in cursor.fetchall()]

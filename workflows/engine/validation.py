@@ -6,6 +6,7 @@ What the contract lets pass, passes with a warning: an empty required text, an u
 import difflib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from typing import Any
 
 from pydantic import ValidationError
@@ -39,9 +40,19 @@ def problems_of(canonical: dict[str, Any]) -> list[DefinitionProblem]:
         return [DefinitionProblem("/steps", "must be a list of steps", "type_error")]
     if not isinstance(canonical.get("variables"), dict):
         return [DefinitionProblem("/variables", "must be an object", "type_error")]
-    if (count := _count(steps)) > MOST_STEPS:
+    last = canonical.get("finally")
+    if (count := _count(steps) + _count(last if isinstance(last, list) else [])) > MOST_STEPS:
         return [DefinitionProblem("/steps", f"{count} steps; at most {MOST_STEPS} are allowed", "too_many_steps")]
-    return _bounded(_list_problems(steps, "/steps", known=set()))
+    return _bounded(chain(_list_problems(steps, "/steps", known=set()), _final_problems(canonical, steps)))
+
+
+def _final_problems(canonical: dict[str, Any], steps: list[Any]) -> Iterator[DefinitionProblem]:
+    final = canonical.get("finally", [])
+    if not isinstance(final, list):
+        yield DefinitionProblem("/finally", "must be a list of steps", "type_error")
+        return
+    known = {str(step.get("name")) for step in steps if isinstance(step, dict)}
+    yield from _list_problems(final, "/finally", known=known, prefix="finally/")
 
 
 def _bounded(problems: Iterator[DefinitionProblem]) -> list[DefinitionProblem]:
@@ -118,6 +129,20 @@ def _step_problems(
     if "when" in step:
         yield from _when_problems(step["when"], f"{place}/when")
     yield from _on_error_problems(step, place, known, path)
+    if "compensate" in step:
+        yield from _compensate_problems(step, place, known, path)
+
+
+def _compensate_problems(step: dict[str, Any], place: str, known: set[str], path: str) -> Iterator[DefinitionProblem]:
+    undoing = step["compensate"]
+    if not isinstance(undoing, dict):
+        yield DefinitionProblem(f"{place}/compensate", "must be a step", "type_error")
+    elif undoing.get("type") in (*CONDITIONALS, "parallel", "foreach", "stop"):
+        message = f"must be a step of its own, not {_shown(undoing['type'])}"
+        yield DefinitionProblem(f"{place}/compensate/type", message, "compensate_invalid")
+    else:
+        known = known | {str(step["name"])}
+        yield from _step_problems(undoing, f"{place}/compensate", [], known, f"{path}/compensate")
 
 
 def _on_error_problems(step: dict[str, Any], place: str, known: set[str], path: str) -> Iterator[DefinitionProblem]:

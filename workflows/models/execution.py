@@ -35,6 +35,9 @@ class Execution(models.Model):
     status = models.CharField(max_length=16, choices=ExecutionStatus, default=ExecutionStatus.PENDING)
     priority = models.SmallIntegerField(choices=Priority, default=Priority.NORMAL)
     stop_requested = models.CharField(max_length=16, choices=StopReason, blank=True)
+    ends_as = models.CharField(
+        max_length=16, blank=True, db_default="", help_text="Its final status, while it undoes steps or runs the last."
+    )
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(null=True)  # noqa: DJ001  (null in the contract)
     retry_count = models.IntegerField(default=0)

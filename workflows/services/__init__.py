@@ -11,6 +11,7 @@ from workflows.services.executions import (
     start_execution,
     sweep_workflows,
 )
+from workflows.services.sagas import compensate_by_hand, open_entries, retry_compensation
 from workflows.services.triggers import evaluate_due_files, request_evaluation
 from workflows.services.workflows import (
     create_workflow,
@@ -25,13 +26,16 @@ __all__ = [
     "Start",
     "Started",
     "cancel_execution",
+    "compensate_by_hand",
     "create_workflow",
     "delete_workflow",
     "drain_lane",
     "evaluate_due_files",
     "fold_counters",
+    "open_entries",
     "publish_draft",
     "request_evaluation",
+    "retry_compensation",
     "retry_step",
     "run_draft",
     "save_draft",

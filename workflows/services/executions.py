@@ -13,8 +13,8 @@ from workflows.engine import launch, program, slots, stop
 from workflows.engine.drain import drain
 from workflows.engine.launch import Start
 from workflows.engine.sweep import sweep, sweep_if_stale
-from workflows.errors import ExecutionFinished, StepNotFailed, StepNotFound, WorkflowNotExecutable
-from workflows.models import Branch, Evaluation, Execution, StepAttempt, Workflow
+from workflows.errors import CompensationBegun, ExecutionFinished, StepNotFailed, StepNotFound, WorkflowNotExecutable
+from workflows.models import Branch, Evaluation, Execution, StepAttempt, Workflow, WorkflowInstance
 
 CONTINUATION_RANK = -10
 
@@ -72,7 +72,7 @@ def retry_step(attempt: StepAttempt) -> Execution:
     """Run a failed step and those after it again, in the same execution (contract 6).
 
     An attempt whose outcome came late and well is not repeated: the run goes on after it.
-    Raises StepNotFailed unless the step's latest attempt failed and the execution has ended.
+    Raises CompensationBegun; StepNotFailed unless the step's latest attempt failed and the execution has ended.
     """
     with transaction.atomic():
         execution = Execution.objects.select_for_update().get(pk=attempt.execution_id)
@@ -80,6 +80,8 @@ def retry_step(attempt: StepAttempt) -> Execution:
         if latest is None:
             raise StepNotFound
         resolved_late = latest.status == StepStatus.COMPLETED and execution.error_code == "outcome_unknown"
+        if WorkflowInstance.objects.filter(execution=execution).exists():
+            raise CompensationBegun
         if execution.status not in FINAL_STATUSES or not (latest.status == StepStatus.FAILED or resolved_late):
             raise StepNotFailed(latest.status)
         _reopen(execution, latest, resolved=resolved_late)
