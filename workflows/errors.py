@@ -27,6 +27,13 @@ class StepNotFound(NotFound):
         super().__init__("Step not found")
 
 
+class SagaNotFound(NotFound):
+    code = "SAGA_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("SAGA not found")
+
+
 class DefinitionInvalid(InvalidInput):
     """The definition has problems; each names its place as a JSON pointer."""
 
@@ -48,6 +55,11 @@ class WorkflowNotExecutable(InvalidState):
 class ExecutionFinished(InvalidState):
     def __init__(self, status: str) -> None:
         super().__init__(f"Execution has already finished (status: {status})")
+
+
+class ExecutionNotFinished(InvalidState):
+    def __init__(self, status: str) -> None:
+        super().__init__(f"Execution has not finished yet (status: {status})")
 
 
 class StepNotFailed(InvalidState):

@@ -8,13 +8,18 @@ from typing import Any, TypedDict
 
 import orjson
 
-from core import clock
+from core import clock, logs
+from core.errors import DomainError
 from workflows import enqueue
-from workflows.choices import BranchKind, CompensationStatus, ExecutionStatus, Lane
-from workflows.engine import checkpoint
+from workflows.choices import BranchKind, CompensationStatus, ExecutionStatus, Lane, TriggerType
+from workflows.engine import checkpoint, launch
 from workflows.engine.checkpoint import Attempt, Ending, LeaseLost
+from workflows.engine.launch import Start
 from workflows.engine.lease import Claim
 from workflows.engine.program import END, Program
+from workflows.models import Workflow
+
+log = logs.get(__name__)
 
 
 class Entry(TypedDict):
@@ -62,13 +67,14 @@ _STOPPED = {
 
 
 class Close:
-    """Decides, in the transaction that would end an execution, what comes before (a `checkpoint.Closing`)."""
+    """Decides, in the transaction that would end an execution, what comes before and after (`checkpoint.Closing`)."""
 
     def __init__(self, claim: Claim, program: Program) -> None:
         self._claim = claim
         self._program = program
 
-    def __call__(self, cursor: Any, attempts: list[Attempt], ending: Ending) -> bool:
+    def goes_on(self, cursor: Any, attempts: list[Attempt], ending: Ending) -> bool:
+        """Turn the root branch to what has to run before the end. False if nothing has to. Raises LeaseLost."""
         cursor.execute(_LOCK, checkpoint.fence_of(self._claim))
         if cursor.fetchone() is None:
             raise LeaseLost
@@ -83,6 +89,36 @@ class Close:
             self._go_on(cursor, BranchKind.FINALLY, self._program.last, ending)
             return True
         return False
+
+    def ended(self, ending: Ending) -> None:
+        """Start the error workflow of an execution that has failed or timed out, in the same transaction."""
+        wanted = self._program.settings.get("error_workflow_id")
+        if not wanted or ending.status not in (ExecutionStatus.FAILED, ExecutionStatus.TIMEOUT):
+            return
+        claim = self._claim
+        found = Workflow.objects.filter(pk=wanted, owner=claim.owner_id, deleted_at=None).first()
+        if found is None or not found.is_executable or found.published_version_id is None:
+            log.warning("error_workflow.not_executable", execution_id=claim.execution_id, workflow_id=wanted)
+            return
+        start = Start(
+            trigger_type=TriggerType.WORKFLOW,
+            trigger_data={
+                "execution_id": claim.execution_id,
+                "workflow_id": claim.workflow_id,
+                "status": ending.status,
+                "error_code": ending.error_code,
+                "error_message": ending.error_message,
+                "trigger": claim.trigger_data or {},
+            },
+            correlation_id=claim.correlation_id,
+            # A retried execution that fails again ends another branch, and is told of again.
+            idempotency_key=f"error:{claim.execution_uuid}:{claim.branch_id}",
+            cause_chain=tuple(claim.cause_chain),
+        )
+        try:
+            launch.insert_execution(found, found.published_version_id, start)
+        except DomainError as error:
+            log.warning("error_workflow.refused", execution_id=claim.execution_id, reason=error.detail)
 
     def _stopped(self, cursor: Any) -> Ending | None:
         cursor.execute(_STOP, {"execution": self._claim.execution_id})
@@ -121,4 +157,4 @@ class Close:
 
 def is_needed(program: Program) -> bool:
     """Tell whether executions of a program have anything to do before they end."""
-    return bool(program.compensable) or program.last != END
+    return bool(program.compensable) or program.last != END or bool(program.settings.get("error_workflow_id"))

@@ -64,6 +64,9 @@ class WorkflowIn(BaseModel):
     concurrency_limit: int | None = Field(default=None, ge=1, le=10_000)
     concurrency_key: str | None = Field(default=None, max_length=255)
     concurrency_policy: Literal["queue", "skip", "cancel_running"] | None = None
+    retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    retention_failed_days: int | None = Field(default=None, ge=1, le=36_500)
+    retention_count: int | None = Field(default=None, ge=1, le=1_000_000)
     # Dialect B
     trigger_type: Literal["manual", "scheduled", "webhook", "event"] | None = None
     steps: list[dict[str, Any]] | None = None
@@ -156,6 +159,7 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
             "timeout_seconds": workflow.timeout_seconds,
             "timeout_is_explicit": workflow.timeout_is_explicit,
             "strict_expressions": bool(config.get("strict_expressions", workflow.strict_expressions)),
+            **({"error_workflow_id": config["error_workflow_id"]} if config.get("error_workflow_id") else {}),
         },
     }
 

@@ -24,6 +24,7 @@ class Start:
     """What a caller or a trigger asks for. `trigger_data` is what `{{trigger.x}}` and `{{input.x}}` see.
 
     A start by another execution names it as `parent_id`; with `wakes_branch_id` that branch waits for the end.
+    A re-run names what it repeats as `rerun_of`, and may begin at a node other than the first.
     """
 
     trigger_type: TriggerType
@@ -35,6 +36,8 @@ class Start:
     cause_chain: tuple[int, ...] = ()
     parent_id: int | None = None
     wakes_branch_id: int | None = None
+    rerun_of: int | None = None
+    cursor: int | None = None
 
     def waking(self, branch_id: int | None) -> "Start":
         """Return the same start, for whose end a branch waits."""
@@ -46,11 +49,11 @@ WITH made AS (
   INSERT INTO workflow_executions (uuid, workflow_id, version_id, owner_id, trigger_type, trigger_data,
     execution_config, status, priority, stop_requested, error_code, retry_count, input_file_ids, output_file_ids,
     saga_id, correlation_id, tenant_id, idempotency_key, cause_chain, is_test, waited_ms, parent_id,
-    wakes_branch_id, created_at, updated_at)
+    wakes_branch_id, rerun_of_id, started_at, created_at, updated_at)
   VALUES (%(uuid)s, %(workflow)s, %(version)s, %(owner)s, %(trigger_type)s, %(trigger_data)s::jsonb,
     '{}', 'pending', %(priority)s, '', '', 0, %(files)s::jsonb, '[]',
     '', %(correlation)s, '', %(key)s, %(causes)s::jsonb, %(test)s, 0, %(parent)s,
-    %(wakes)s, %(now)s, %(now)s)
+    %(wakes)s, %(rerun_of)s, CASE WHEN %(begun)s THEN %(now)s::timestamptz END, %(now)s, %(now)s)
   ON CONFLICT (owner_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
   RETURNING id
 )
@@ -72,7 +75,8 @@ def insert_execution(
     """
     refuse_loops(workflow, start.cause_chain)
     compiled = program.of_version(version_id)
-    lane = compiled.lane_at(compiled.start) or Lane.FLOW
+    begins_at = compiled.start if start.cursor is None else start.cursor
+    lane = compiled.lane_at(begins_at) or Lane.FLOW
     execution_uuid = ids.uuid7()
     values = _values(workflow, start) | {"uuid": execution_uuid, "version": version_id, "test": is_test}
     slot_key = _slot_key(workflow, start)
@@ -80,7 +84,7 @@ def insert_execution(
     reason = slots.reason(workflow) if waiting_on else ""
     values |= {"slot_key": slot_key, "waiting_on": waiting_on, "reason": reason}
     with hot_cursor() as cursor:
-        cursor.execute(_INSERT, values | {"cursor": compiled.start, "lane": lane})
+        cursor.execute(_INSERT, values | {"cursor": begins_at, "lane": lane})
         row = cursor.fetchone()
     if row is None:
         return None
@@ -128,5 +132,8 @@ def _values(workflow: Workflow, start: Start) -> dict[str, Any]:
         "causes": orjson.dumps([*start.cause_chain, workflow.pk]).decode(),
         "parent": start.parent_id,
         "wakes": start.wakes_branch_id,
+        "rerun_of": start.rerun_of,
+        # With steps copied from another execution there is a history to read from the first slice on.
+        "begun": start.cursor is not None,
         "now": clock.now(),
     }

@@ -53,6 +53,9 @@ def _final_problems(canonical: dict[str, Any], steps: list[Any]) -> Iterator[Def
         return
     known = {str(step.get("name")) for step in steps if isinstance(step, dict)}
     yield from _list_problems(final, "/finally", known=known, prefix="finally/")
+    error_workflow = canonical.get("settings", {}).get("error_workflow_id", 1)
+    if isinstance(error_workflow, bool) or not isinstance(error_workflow, int) or error_workflow < 1:
+        yield DefinitionProblem("/error_workflow_id", "must be the id of a workflow", "type_error")
 
 
 def _bounded(problems: Iterator[DefinitionProblem]) -> list[DefinitionProblem]:

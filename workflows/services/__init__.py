@@ -11,6 +11,7 @@ from workflows.services.executions import (
     start_execution,
     sweep_workflows,
 )
+from workflows.services.reruns import Filter, Rerun, find_reruns, rerun_execution, rerun_executions
 from workflows.services.sagas import compensate_by_hand, open_entries, retry_compensation
 from workflows.services.triggers import evaluate_due_files, request_evaluation
 from workflows.services.workflows import (
@@ -23,6 +24,8 @@ from workflows.services.workflows import (
 )
 
 __all__ = [
+    "Filter",
+    "Rerun",
     "Start",
     "Started",
     "cancel_execution",
@@ -31,10 +34,13 @@ __all__ = [
     "delete_workflow",
     "drain_lane",
     "evaluate_due_files",
+    "find_reruns",
     "fold_counters",
     "open_entries",
     "publish_draft",
     "request_evaluation",
+    "rerun_execution",
+    "rerun_executions",
     "retry_compensation",
     "retry_step",
     "run_draft",
