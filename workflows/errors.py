@@ -95,6 +95,13 @@ class ConcurrencyKeyInvalid(InvalidInput):
         super().__init__(f"The workflow's concurrency key cannot be made: {problem}")
 
 
+class IdempotencyKeyInvalid(InvalidInput):
+    """The key expression of the workflow's trigger cannot be made from this input."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The trigger's idempotency key cannot be made: {problem}")
+
+
 class CauseRefused(DomainError):
     """A chain of causes is too deep or runs in a circle (ENGINE 7)."""
 

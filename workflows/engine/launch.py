@@ -1,5 +1,6 @@
 """Inserting executions: the row, its root branch and its bell, for every kind of start."""
 
+import hashlib
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -9,10 +10,11 @@ import orjson
 from core import clock, ids, jsonsafe
 from core.db import hot_cursor
 from core.errors import InvalidInput
+from core.expressions import ExpressionError, Scope, resolve
 from workflows import enqueue
 from workflows.choices import Lane, Priority, TriggerType
 from workflows.engine import program, slots
-from workflows.errors import CauseRefused
+from workflows.errors import CauseRefused, IdempotencyKeyInvalid
 from workflows.models import Workflow
 
 DEEPEST_CAUSE = 10
@@ -90,6 +92,26 @@ def insert_execution(
         return None
     enqueue.ring_lane_on_commit(lane)
     return row[0], execution_uuid
+
+
+def keyed(workflow: Workflow, start: Start) -> Start:
+    """Return the start with the idempotency key that the workflow's trigger makes of it, if it has none of its own.
+
+    `trigger_config.idempotency_key` is an expression over the trigger's data; an empty value means no key.
+    Raises IdempotencyKeyInvalid.
+    """
+    expression = (workflow.trigger_config or {}).get("idempotency_key")
+    if start.idempotency_key or start.rerun_of or not isinstance(expression, str) or not expression:
+        return start
+    scope = Scope({"trigger": start.trigger_data, "input": start.trigger_data, "workflow_id": workflow.pk})
+    try:
+        value = resolve(expression, scope).value
+    except ExpressionError as error:
+        raise IdempotencyKeyInvalid(str(error)) from error
+    if value in (None, ""):
+        return start
+    digest = hashlib.sha256(str(value).encode()).hexdigest()
+    return replace(start, idempotency_key=f"trigger:{workflow.pk}:{digest}")
 
 
 def refuse_loops(workflow: Workflow, cause_chain: tuple[int, ...]) -> None:

@@ -48,6 +48,7 @@ def run_draft(workflow: Workflow, start: Start) -> Started:
 
 
 def _start(workflow: Workflow, version_id: int, start: Start, *, is_test: bool) -> Started:
+    start = launch.keyed(workflow, start)
     with transaction.atomic():
         made = launch.insert_execution(workflow, version_id, start, is_test=is_test)
         if made is None:

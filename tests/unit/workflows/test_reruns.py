@@ -147,3 +147,13 @@ def test_an_error_workflow_that_fails_itself_comes_to_an_end() -> None:
 
     assert Execution.objects.count() == 3
     assert set(Execution.objects.values_list("status", flat=True)) == {"failed"}
+
+
+def test_a_key_expression_of_the_trigger_makes_equal_orders_one_execution() -> None:
+    workflow = factories.make_workflow([nap()], trigger_config={"idempotency_key": "{{trigger.order}}"})
+
+    ids = [factories.start(workflow, {"order": order, "seconds": 0}).pk for order in (7, 7, "7", 8, "", None)]
+
+    assert ids[0] == ids[1] == ids[2]
+    assert len(set(ids)) == 4
+    assert Execution.objects.count() == 4
