@@ -12,7 +12,7 @@ from django.utils.html import format_html
 
 from core.admin import NOTHING, Button, Panel, ServiceModelAdmin, duration_text, label, moment_text, pretty_json
 from workflows import services
-from workflows.api.representations import shown_status, why
+from workflows.explanations import shown_status, why
 from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus
 from workflows.models import Branch, Execution, StepAttempt
 
@@ -86,11 +86,17 @@ def _shown(attempt: StepAttempt, branches: list[Branch], *, of: int, retryable: 
         "started": moment_text(attempt.started_at),
         "duration": duration_text(attempt.execution_time_ms),
         "input": pretty_json(attempt.input_data),
-        "output": None if attempt.output_data is None else pretty_json(attempt.output_data),
+        "output": _output_text(attempt),
         "log": attempt.log,
         "retryable": retryable,
         "hidden": {"attempt": attempt.pk},
     }
+
+
+def _output_text(attempt: StepAttempt) -> str | None:
+    if attempt.spill_id is not None:
+        return "Too large to show here: it is in the storage, and the API gives it with the execution's steps."
+    return None if attempt.output_data is None else pretty_json(attempt.output_data)
 
 
 @admin.register(Execution)

@@ -6,10 +6,12 @@ Plain functions over rows that selectors have read: no query happens here.
 from collections.abc import Iterable
 from typing import Any
 
+from core import health
 from core.api.renderers import dumps
-from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus, WaitingOn
+from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus
 from workflows.engine.definition import canonical_step
 from workflows.engine.steps.base import Step
+from workflows.explanations import shown_status, why
 from workflows.models import Branch, Execution, StepAttempt, Workflow, WorkflowInstance, WorkflowVersion
 from workflows.schedule import next_slots
 from workflows.selectors import last_execution_at, totals
@@ -89,22 +91,9 @@ def execution_json(
         "log_output": [_log_entry(attempt, result) for attempt in attempts],
         "saga_id": execution.saga_id or str(execution.uuid),
         "correlation_id": execution.correlation_id or None,
-        **why(execution, branches),
+        **why(execution, branches, served=health.is_served if whole else None),
     }
     return answer | ({"result_truncated": True} if truncated else {})
-
-
-def why(execution: Execution, branches: Iterable[Branch]) -> dict[str, Any]:
-    """Return what an execution waits for, and one sentence that says why it is where it is."""
-    if execution.status in FINAL_STATUSES:
-        return {"waiting_on": None, "why": execution.error_message}
-    for branch in branches:
-        if branch.waiting_on:
-            kind = WaitingOn.TIMER if branch.waiting_on == WaitingOn.RETRY else branch.waiting_on
-            return {"waiting_on": kind, "why": branch.waiting_reason}
-        if branch.claimed_by:
-            return {"waiting_on": None, "why": "a worker is running it"}
-    return {"waiting_on": None, "why": "waits for a free worker"}
 
 
 def step_json(attempt: StepAttempt, branches: Iterable[Branch], settings: dict[str, Any]) -> dict[str, Any]:
@@ -133,17 +122,6 @@ def step_json(attempt: StepAttempt, branches: Iterable[Branch], settings: dict[s
 def is_left_out(attempt: StepAttempt) -> bool:
     """Tell whether an attempt has an output in the storage that was not read."""
     return attempt.spill_id is not None and attempt.output_data is None
-
-
-def shown_status(attempt: StepAttempt, branches: Iterable[Branch]) -> str:
-    """Return the contract's status: a step about to be tried again is `retrying`, one that waits `running`."""
-    if attempt.status == StepStatus.WAITING:
-        return "running"
-    retrying = any(
-        branch.waiting_on == WaitingOn.RETRY and branch.cursor == attempt.node and branch.attempt > attempt.attempt
-        for branch in branches
-    )
-    return "retrying" if retrying and attempt.status == StepStatus.FAILED else attempt.status
 
 
 def saga_json(saga: WorkflowInstance) -> dict[str, Any]:
