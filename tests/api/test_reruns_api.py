@@ -71,9 +71,9 @@ def test_many_are_listed_first_and_started_only_when_asked(service: Client) -> N
     failed = [factories.run(workflow, {"seconds": "soon"}).pk for _ in range(2)]
     factories.run(workflow, {"seconds": 0})
 
-    listed = post(service, "rerun", {"workflow_id": workflow.pk}).json()
+    listed = post(service, "reruns", {"workflow_id": workflow.pk}).json()
     before = Execution.objects.count()
-    started = post(service, "rerun", {"workflow_id": workflow.pk, "dry_run": False}).json()
+    started = post(service, "reruns", {"workflow_id": workflow.pk, "dry_run": False}).json()
 
     assert (listed["dry_run"], listed["count"], before) == (True, 2, 3)
     assert [row["id"] for row in listed["executions"]] == failed
@@ -90,7 +90,7 @@ def test_the_list_of_a_bulk_re_run_costs_the_same_however_long_it_is(
         factories.run(workflow, {"seconds": "soon"})
 
     with django_assert_max_num_queries(5):
-        assert post(service, "rerun", {"workflow_id": workflow.pk}).json()["count"] == 5
+        assert post(service, "reruns", {"workflow_id": workflow.pk}).json()["count"] == 5
 
 
 def test_what_stayed_open_is_shown_retried_and_closed_by_hand(service: Client) -> None:
@@ -128,7 +128,7 @@ def test_another_owner_sees_and_starts_nothing(stranger: Client) -> None:
         post(stranger, f"{execution.pk}/compensation/by-hand", {"step": "a", "reason": "b"}),
         stranger.get(f"{BASE}/{execution.pk}/compensation"),
     ]
-    listed = post(stranger, "rerun", {"execution_ids": [execution.pk], "dry_run": False})
+    listed = post(stranger, "reruns", {"execution_ids": [execution.pk], "dry_run": False})
 
     assert [answer.status_code for answer in answers] == [404] * 4
     assert listed.json()["count"] == 0

@@ -102,7 +102,7 @@ class RerunView(ContractView):
 
 
 class BulkRerunView(ContractView):
-    """`/api/v1/workflows/executions/rerun`: list what a filter means, then run it again."""
+    """`/api/v1/workflows/executions/reruns`: list what a filter means, then run it again."""
 
     required_scope = "execute"
     rate_limit_bucket = "execute"

@@ -11,7 +11,7 @@ urlpatterns = [
     path("workflows/validate-cron", views.ValidateCronView.as_view()),
     path("workflows/step-types", views.StepTypesView.as_view()),
     path("workflows/executions", views.ExecutionListAlias.as_view()),
-    path("workflows/executions/rerun", reruns.BulkRerunView.as_view()),
+    path("workflows/executions/reruns", reruns.BulkRerunView.as_view()),
     path("workflows/executions/<str:key>", views.ExecutionView.as_view()),
     path("workflows/executions/<str:key>/steps", views.ExecutionStepsView.as_view()),
     path("workflows/executions/<str:key>/cancel", views.CancelExecutionView.as_view()),

@@ -5,11 +5,14 @@ from typing import Any
 
 from core import clock, jsonsafe, masking
 from workflows.choices import Effect, StepStatus
-from workflows.engine import context
+from workflows.engine import context, spill
 from workflows.engine.checkpoint import Attempt
 from workflows.engine.context import Stored
 from workflows.engine.program import Node
-from workflows.engine.steps.base import Step
+from workflows.engine.steps.base import Step, StepError
+
+LONGEST_ERROR = 2000
+MOST_LOG_CHARACTERS = 256 * 1024
 
 
 def begin(
@@ -55,10 +58,34 @@ def end(row: Attempt, status: StepStatus) -> None:
 
 
 def make_storable(row: Attempt) -> None:
-    """Clean and mask what a step said beside its output; what cannot be stored is left out."""
+    """Clean and mask what a step said beside its output, and bound it; what cannot be stored is left out."""
     for name, nothing in (("log", []), ("warnings", []), ("error_message", None), ("output_data", None)):
         try:
             value, _ = jsonsafe.clean(getattr(row, name))
         except jsonsafe.NotJson:
             value = nothing
         setattr(row, name, masking.mask(value, context.secret_needles()))
+    # Cut only what is masked: a half of a secret would not be found.
+    if row.error_message is not None:
+        row.error_message = row.error_message[:LONGEST_ERROR]
+    row.log = _bounded(row.log)
+    _drop_large_output(row)
+
+
+def _bounded(lines: list[dict[str, str]]) -> list[dict[str, str]]:
+    left = MOST_LOG_CHARACTERS
+    for index, line in enumerate(lines):
+        left -= len(line["message"])
+        if left < 0:
+            cut = {**line, "message": f"{line['message'][:left]} … (the log is longer than is kept)"}
+            return [*lines[:index], cut]
+    return lines
+
+
+def _drop_large_output(row: Attempt) -> None:
+    """Leave out what a failed step brought along, where a completed one's would be refused."""
+    try:
+        spill.refuse_too_large(row.output_data)
+    except StepError as error:
+        row.output_data = None
+        row.warnings = [*row.warnings, f"left out: {error.message}"]

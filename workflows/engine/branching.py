@@ -13,6 +13,7 @@ import orjson
 from django.db import connection
 
 from workflows.choices import BranchKind, Lane, StepStatus, WaitingOn
+from workflows.engine import spill
 from workflows.engine.checkpoint import Child, Ended, Next
 from workflows.engine.context import History, load_history, scope_of
 from workflows.engine.lease import Claim
@@ -272,13 +273,19 @@ class Children:
     def _stored(self, names_by_scope: dict[str, str], tails: set[int]) -> dict[tuple[str, int], Any]:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT DISTINCT ON (scope, node) scope, node, CASE status WHEN 'completed' THEN output_data END"
+                "SELECT DISTINCT ON (scope, node) scope, node, CASE status WHEN 'completed' THEN output_data END,"
+                " CASE status WHEN 'completed' THEN spill_id END"
                 " FROM workflow_execution_steps WHERE execution_id = %s AND node = ANY(%s) AND scope = ANY(%s)"
                 " ORDER BY scope, node, attempt DESC",
                 [self._claim.execution_id, list(tails), list(names_by_scope)],
             )
             rows = cursor.fetchall()
+        spilled = spill.read_all(spill_id for *_, spill_id in rows if spill_id is not None)
         return {
-            (names_by_scope[scope], node): orjson.loads(value) if isinstance(value, str | bytes) else value
-            for scope, node, value in rows
+            (names_by_scope[scope], node): spilled.get(spill_id) if spill_id is not None else _from_json(value)
+            for scope, node, value, spill_id in rows
         }
+
+
+def _from_json(value: Any) -> Any:
+    return orjson.loads(value) if isinstance(value, str | bytes) else value

@@ -7,7 +7,7 @@ means that somebody else holds the branch by now; everything is rolled back and 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import orjson
 from django.conf import settings
@@ -17,7 +17,7 @@ from core import clock, faults
 from core.db import hot_cursor
 from workflows import enqueue, metrics
 from workflows.choices import ExecutionStatus, Lane, WaitingOn
-from workflows.engine import slots
+from workflows.engine import slots, spill
 from workflows.engine.lease import Claim
 from workflows.signals import execution_events
 
@@ -40,6 +40,7 @@ class Attempt:
     status: str
     input_data: Any = None
     output_data: Any = None
+    spill_id: int | None = None
     error_code: str = ""
     error_message: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -81,8 +82,14 @@ class Ending:
     error_message: str | None = None
 
 
-# Tells, under the branch's fence, whether something has to run before the execution may end as given.
-Closing = Callable[[Any, list[Attempt], Ending], bool]
+class Closing(Protocol):
+    """What an execution does around its end."""
+
+    def goes_on(self, cursor: Any, attempts: list[Attempt], ending: Ending) -> bool:
+        """Tell, under the branch's fence, whether something has to run before the execution may end as given."""
+
+    def ended(self, ending: Ending) -> None:
+        """Begin what follows from the end."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +125,7 @@ _COLUMNS = {
     "status": "text",
     "input_data": "jsonb",
     "output_data": "jsonb",
+    "spill_id": "bigint",
     "error_code": "text",
     "error_message": "text",
     "warnings": "jsonb",
@@ -241,6 +249,7 @@ def save(
     """
     now = clock.now()
     first = claim.status == ExecutionStatus.PENDING
+    attempts = spill.put_aside(attempts)
     with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(
             _RELEASE if following.release else _KEEP,
@@ -307,8 +316,9 @@ def finish(
     and "running" is returned. `within` is called in the same transaction.
     """
     now = clock.now()
+    attempts = spill.put_aside(attempts)
     with transaction.atomic(), hot_cursor() as cursor:
-        if closing is not None and closing(cursor, attempts, Ending(status, error_code, error_message)):
+        if closing is not None and closing.goes_on(cursor, attempts, Ending(status, error_code, error_message)):
             return ExecutionStatus.RUNNING
         cursor.execute(_END, fence_of(claim))
         ended = cursor.fetchone()
@@ -339,6 +349,8 @@ def finish(
             wake(cursor, wakes_branch_id, waiting_on=WaitingOn.CHILDREN)
         if within is not None:
             within()
+        if closing is not None:
+            closing.ended(Ending(final, error_code, message))
     metrics.count_end(claim.trigger_type, status=final, error_code=error_code, took_ms=took_ms, attempts=attempts)
     faults.point("after_finish")
     return str(final)
@@ -371,6 +383,7 @@ def end_branch(
     Raises LeaseLost when the fence has moved on.
     """
     assert claim.parent_id is not None  # noqa: S101  (the root ends by `finish`)
+    attempts = spill.put_aside(attempts)
     with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(_LOCK_PARENT, {"parent": claim.parent_id})
         parent = cursor.fetchone()
@@ -411,15 +424,17 @@ def fill_late_outcome(claim: Claim, attempt: Attempt) -> bool:
 
     It resolves `outcome_unknown`: the one who caused the effect knows best what came of it.
     """
+    [stored] = spill.put_aside([attempt])
     with hot_cursor() as cursor:
         cursor.execute(
-            "UPDATE workflow_execution_steps SET status = %s, output_data = %s::jsonb, error_code = %s,"
+            "UPDATE workflow_execution_steps SET status = %s, output_data = %s::jsonb, spill_id = %s, error_code = %s,"
             " error_message = %s, completed_at = %s, execution_time_ms = %s"
             " WHERE execution_id = %s AND path = %s AND attempt = %s AND made_by = %s"
             " AND (completed_at IS NULL OR error_code = 'outcome_unknown')",
             [
                 attempt.status,
-                orjson.dumps(attempt.output_data).decode(),
+                orjson.dumps(stored.output_data).decode(),
+                stored.spill_id,
                 attempt.error_code,
                 attempt.error_message,
                 attempt.completed_at,

@@ -1,10 +1,11 @@
 """From a step's definition to what it runs with: its config after expressions, checked, and its context."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 
 from core import jsonsafe, masking
@@ -17,7 +18,7 @@ from workflows.engine.program import Node, Program
 from workflows.engine.steps.base import Children, Step, StepConfig, StepContext, StepError
 from workflows.engine.steps.foreach import items_of
 
-LONGEST_ERROR = 2000
+LONGEST_INPUT = 256 * 1024
 MOST_SHOWN_ITEMS = 100
 
 
@@ -45,8 +46,17 @@ def render(node: Node, step: Step[Any], scope: Scope, *, strict: bool) -> Render
     except jsonsafe.NotJson as error:
         raise StepError("config_invalid", str(error), retryable=False, effect_happened=False) from error
     counted = {key: f"{len(cleaned[key])} items" for key in step.counted_keys if _is_long(cleaned.get(key))}
-    shown = masking.mask(cleaned | counted, context.secret_needles())
-    return Rendered(config, shown, list(resolved.warnings))
+    shown = _shortened(masking.mask(cleaned | counted, context.secret_needles()))
+    return Rendered(config, shown, masking.mask(list(resolved.warnings), context.secret_needles()))
+
+
+def _shortened(shown: dict[str, Any]) -> dict[str, Any]:
+    """Return the input as its row holds it: of what is long, the length; it is rendered again when it is needed."""
+    if len(orjson.dumps(shown)) <= LONGEST_INPUT:
+        return shown
+    sizes = {key: len(orjson.dumps(value)) for key, value in shown.items()}
+    share = LONGEST_INPUT // len(shown)
+    return {key: value if sizes[key] <= share else f"{sizes[key]} bytes" for key, value in shown.items()}
 
 
 def _is_long(value: Any) -> bool:
@@ -81,7 +91,7 @@ def step_context(
     *,
     scope: Scope,
     deadline: datetime,
-    previous_output: dict[str, Any] | None,
+    previous_output: Mapping[str, Any] | None,
     children: Children,
     cancel_requested: Callable[[], bool],
 ) -> StepContext:
@@ -114,4 +124,4 @@ def is_strict(program: Program) -> bool:
 
 def describe(error: ValidationError) -> str:
     """Say in one line what is wrong with a step's config."""
-    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())[:LONGEST_ERROR]
+    return "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors())

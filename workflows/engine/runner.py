@@ -19,13 +19,13 @@ from core import clock, faults, jsonsafe, logs, masking
 from core.expressions import Scope
 from workflows import enqueue
 from workflows.choices import BranchKind, Effect, ExecutionStatus, Lane, StepStatus, StopReason, WaitingOn
-from workflows.engine import attempts, branching, checkpoint, closing, context, program, rendering, retry, stop
+from workflows.engine import attempts, branching, checkpoint, closing, context, program, rendering, retry, spill, stop
+from workflows.engine.attempts import LONGEST_ERROR
 from workflows.engine.checkpoint import Attempt, Ended, Ending, LeaseLost, Next
 from workflows.engine.context import Stored
 from workflows.engine.lease import Claim, keeper
 from workflows.engine.limits import StepTimeout, time_limit
 from workflows.engine.program import END, FOREACH, GRAPH, Node
-from workflows.engine.rendering import LONGEST_ERROR
 from workflows.engine.steps import registry
 from workflows.engine.steps.base import Choose, Outcome, Spawn, Step, StepError, Stop, Wait
 
@@ -61,12 +61,17 @@ class Slice:
         self.running: Attempt | None = None
         self.open = True
         self.place = branching.Place(self.program, claim)
+        self.vault = context.vault_of(claim)
         self.ended: list[Ended] = []
         # A child that begins: should the step that began it be repeated, what was completed is not run again.
         self.redoes = False
 
     def run(self) -> None:
         """Run until the branch ends, waits, or is lost to another process."""
+        with masking.knowing(self.vault):
+            self._run()
+
+    def _run(self) -> None:
         try:
             if self._may_start():
                 self._load()
@@ -95,7 +100,7 @@ class Slice:
     def _give_up(self, error: Exception) -> None:
         """End an execution whose progress cannot be stored: repeating it would only fail the same way."""
         message = f"The engine could not go on: {type(error).__name__}: {error}"
-        message = jsonsafe.clean_text(message, set())[:LONGEST_ERROR]
+        message = str(masking.hide(jsonsafe.clean_text(message, set())))[:LONGEST_ERROR]
         self.unsaved = {}
         with suppress(LeaseLost):
             self._fail(code="checkpoint_refused", message=message, whole=True)
@@ -209,7 +214,7 @@ class Slice:
             raise
         except Exception as error:
             log.exception("step.crashed", execution_id=self.claim.execution_id, step=row.path)
-            raise StepError("step_crashed", f"{type(error).__name__}: {error}"[:LONGEST_ERROR]) from error
+            raise StepError("step_crashed", f"{type(error).__name__}: {error}") from error
 
     def _now_of(self, row: Attempt) -> datetime | None:
         """Return what `now` means in a step: when its first attempt began, equal in all its attempts (ENGINE 4)."""
@@ -254,9 +259,13 @@ class Slice:
             return
         try:
             data, warnings = jsonsafe.clean(outcome.data)
+            spill.refuse_too_large(data)
         except jsonsafe.NotJson as error:
             failure = StepError("output_not_json", f"the step's output cannot be stored: {error}", retryable=False)
             self._failed(node, row, failure)
+            return
+        except StepError as error:
+            self._failed(node, row, error)
             return
         row.output_data = masking.mask(data, context.secret_needles())
         row.warnings += warnings
@@ -270,7 +279,7 @@ class Slice:
 
     def _complete(self, node: Node, row: Attempt) -> None:
         self._end_attempt(row, StepStatus.COMPLETED)
-        self.history.add(node, row.output_data or {})
+        self.history.add(node, {} if row.output_data is None else row.output_data)
 
     def _choose(self, node: Node, row: Attempt, branch: str) -> None:
         target = node.targets.get(branch)
@@ -328,7 +337,7 @@ class Slice:
                 self.attempt,
                 wake_at=outcome.until,
                 waiting_on=outcome.on,
-                reason=outcome.reason,
+                reason=masking.hide(outcome.reason),
                 extends_deadline_seconds=self._unlimited(seconds or 0.0) if is_timer else 0.0,
                 is_open_ended=not is_timer and bool(self._unlimited(1.0)),
                 begin=outcome.begin,
@@ -349,7 +358,7 @@ class Slice:
 
     def _failed(self, node: Node, row: Attempt, error: StepError) -> None:
         self._end_attempt(row, StepStatus.FAILED)
-        row.error_code, row.error_message = error.code, error.message[:LONGEST_ERROR]
+        row.error_code, row.error_message = error.code, error.message
         row.output_data = error.output
         attempts.make_storable(row)
         if self.claim.stop_requested:
@@ -413,6 +422,10 @@ class Slice:
         if self.lane == Lane.IO:
             return
         node = self.program.nodes[row.node]
+        with masking.knowing(self.vault):  # this thread is the keeper's
+            self._kill_overdue(node, row)
+
+    def _kill_overdue(self, node: Node, row: Attempt) -> None:
         log.error("step.overdue", execution_id=self.claim.execution_id, step=row.path, effect="this process is killed")
         try:
             self._timed_out(node, row, Effect(row.effect))

@@ -3,6 +3,7 @@
 from django.db import transaction
 
 from core import clock
+from workflows import transitions
 from workflows.choices import FINAL_STATUSES, LIVE_STATUSES, BranchKind, ExecutionStatus, StopReason
 from workflows.engine import checkpoint, closing, program
 from workflows.engine.lease import Claim
@@ -45,6 +46,7 @@ def end_unclaimed(execution_id: int) -> bool:
         execution = Execution.objects.get(pk=execution_id)
         now = clock.now()
         Branch.objects.filter(execution_id=execution_id).exclude(pk=branches[0].pk).delete()
+        transitions.cancel_waits(execution_id)
         claim = _as_claim(branches[0], execution)
         compiled = program.of_version(execution.version_id)
         close = closing.Close(claim, compiled) if closing.is_needed(compiled) else None

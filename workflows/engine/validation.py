@@ -216,7 +216,7 @@ def _config_problems(kind: Step[Any], config: dict[str, Any], place: str) -> Ite
     except ValidationError as error:
         for item in error.errors():
             # What is never filled in, such as a conditional's actions, cannot become right by an expression.
-            if item["loc"][0] in kind.raw_keys or not _holds_expression(item.get("input")):
+            if set(item["loc"][:1]) & kind.raw_keys or not _holds_expression(item.get("input")):
                 where = "/".join(map(str, item["loc"]))
                 yield DefinitionProblem(f"{place}/{where}", item["msg"], "config_invalid")
     if kind.type == "http_request" and not config.get("url"):

@@ -212,6 +212,7 @@ class StepAttempt(models.Model):
     status = models.CharField(max_length=16, choices=StepStatus)
     input_data = models.JSONField(null=True, help_text="The config after expressions, secrets masked.")
     output_data = models.JSONField(null=True)
+    spill_id = models.BigIntegerField(null=True, help_text="Spill that holds the output, where it is large.")
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(null=True)  # noqa: DJ001
     warnings = models.JSONField(default=list)
@@ -230,6 +231,10 @@ class StepAttempt(models.Model):
         indexes = (
             # Reader: retention.
             models.Index(fields=("created_at",), name="step_attempts_by_age"),
+            # Reader: the sweep of outputs in the storage that no attempt names.
+            models.Index(
+                fields=("spill_id",), name="step_attempts_spilled", condition=models.Q(spill_id__isnull=False)
+            ),
         )
 
     def __str__(self) -> str:

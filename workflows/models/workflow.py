@@ -51,7 +51,10 @@ class Workflow(models.Model):
     saga_id = models.CharField(max_length=64, blank=True)
     correlation_id = models.CharField(max_length=128, blank=True)
     tenant_id = models.CharField(max_length=128, blank=True)
-    retention_days = models.IntegerField(null=True, blank=True)
+    # Null: the product's own settings (RETENTION_DAYS and its kin).
+    retention_days = models.IntegerField(null=True, blank=True, help_text="How long ended executions are kept.")
+    retention_failed_days = models.IntegerField(null=True, blank=True, help_text="How long failed ones are kept.")
+    retention_count = models.IntegerField(null=True, blank=True, help_text="How many ended executions are kept.")
     created_by = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now)

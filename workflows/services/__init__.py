@@ -12,6 +12,7 @@ from workflows.services.executions import (
     sweep_workflows,
 )
 from workflows.services.reruns import Filter, Rerun, find_reruns, rerun_execution, rerun_executions
+from workflows.services.retention import prune_due
 from workflows.services.sagas import compensate_by_hand, open_entries, retry_compensation
 from workflows.services.triggers import evaluate_due_files, request_evaluation
 from workflows.services.workflows import (
@@ -37,6 +38,7 @@ __all__ = [
     "find_reruns",
     "fold_counters",
     "open_entries",
+    "prune_due",
     "publish_draft",
     "request_evaluation",
     "rerun_execution",

@@ -26,11 +26,11 @@ MOST_AT_ONCE = 1000
 
 _COPY = """
 INSERT INTO workflow_execution_steps (execution_id, path, scope, attempt, node, step_order, step_name, step_type,
-  effect, status, input_data, output_data, error_code, error_message, warnings, log, made_by, execution_time_ms,
-  deadline_at, started_at, completed_at)
+  effect, status, input_data, output_data, spill_id, error_code, error_message, warnings, log, made_by,
+  execution_time_ms, deadline_at, started_at, completed_at)
 SELECT %(new)s, path, scope, attempt, nodes.new, step_order, step_name, step_type, effect, status, input_data,
-  output_data, error_code, error_message, warnings, log, made_by, execution_time_ms, deadline_at, started_at,
-  completed_at
+  output_data, spill_id, error_code, error_message, warnings, log, made_by, execution_time_ms, deadline_at,
+  started_at, completed_at
 FROM workflow_execution_steps s JOIN unnest(%(from)s::int[], %(to)s::int[]) AS nodes(old, new) ON s.node = nodes.old
 WHERE s.execution_id = %(old)s AND split_part(s.path, '/', 1) = ANY(%(names)s)
   AND s.status IN ('completed', 'skipped', 'failed')

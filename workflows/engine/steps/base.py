@@ -6,7 +6,7 @@ A step type is a subclass of `Step` with a pydantic model of its config. It is r
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
@@ -142,7 +142,7 @@ class StepContext:
     scope: Scope
     trigger: dict[str, Any]
     cause_chain: tuple[int, ...]
-    previous_output: dict[str, Any] | None
+    previous_output: Mapping[str, Any] | None
     strict: bool
     correlation_id: str
     cancel_requested: Callable[[], bool]

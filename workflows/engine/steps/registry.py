@@ -12,6 +12,7 @@ from workflows.engine.steps.base import Step
 ENTRY_POINT_GROUP = "pyairtable_automation.steps"
 BUILT_IN_MODULES = (
     *("log", "delay", "conditional", "parallel", "foreach", "workflow", "stop"),
+    *("wait_for_event", "approval"),
     *("data_transform", "http_request", "file_process", "notification"),
 )
 

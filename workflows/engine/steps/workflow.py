@@ -7,9 +7,10 @@ from uuid import UUID
 
 from django.db import transaction
 
+from core import masking
 from core.errors import DomainError
 from workflows.choices import Effect, ExecutionStatus, StepStatus, TriggerType, WaitingOn
-from workflows.engine import launch
+from workflows.engine import launch, spill
 from workflows.engine.launch import Start
 from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError, Wait
 from workflows.engine.steps.registry import register
@@ -36,7 +37,8 @@ class WorkflowStep(Step[WorkflowConfig]):
         called = _find(config, context)
         start = Start(
             trigger_type=TriggerType.WORKFLOW,
-            trigger_data=config.input,
+            # Stored as the called workflow's input: it has the same owner, and asks for secrets itself.
+            trigger_data=masking.hide(config.input),
             correlation_id=context.correlation_id,
             idempotency_key=_key(context),
             cause_chain=context.cause_chain,
@@ -99,4 +101,5 @@ def _result_of(child: Execution) -> dict[str, Any]:
     rows = StepAttempt.objects.filter(execution=child, status=StepStatus.COMPLETED, scope="").order_by(
         "node", "attempt"
     )
-    return {row.step_name: row.output_data for row in rows if "/" not in row.path}
+    found = {row.step_name: spill.output_of(row.output_data, row.spill_id) for row in rows if "/" not in row.path}
+    return {name: dict(output) if output is not None else None for name, output in found.items()}
