@@ -12,9 +12,9 @@ from django.template.response import TemplateResponse
 from django.utils.cache import add_never_cache_headers
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
 
-from accounts import services, user_services
+from accounts import secret_services, services, user_services
 from accounts.choices import OwnerKind, Scope
-from accounts.models import ApiKey, AuditEntry, Owner, User
+from accounts.models import ApiKey, AuditEntry, Owner, Secret, User
 from core import clock
 from core.admin import Button, Panel, ServiceForm, ServiceModelAdmin, actor_of, label, moment_text, pretty_json
 from core.errors import DomainError
@@ -261,6 +261,65 @@ class ApiKeyAdmin(ServiceModelAdmin):
     def _revoke(self, request: HttpRequest, keys: list[ApiKey]) -> None:
         done = sum(services.revoke_api_key(key.pk, actor=actor_of(request)) for key in keys)
         self.message_user(request, f"Revoked {done} of {len(keys)} keys.", messages.SUCCESS)
+
+
+class SecretForm(ServiceForm):
+    """A secret. Its value is typed in and never shown."""
+
+    value = forms.CharField(
+        required=False,
+        strip=False,
+        widget=UnfoldAdminPasswordWidget({"autocomplete": "new-password"}),
+        help_text="Nobody can read it again. Empty keeps the value a secret has.",
+    )
+
+    class Meta:
+        model = Secret
+        fields = ("name", "owner", "description")
+
+
+@admin.register(Secret)
+class SecretAdmin(ServiceModelAdmin):
+    list_display = ("id", "name", "owner", "description", "version", "rotated", "made")
+    list_display_links = ("id", "name")
+    list_select_related = ("owner",)
+    text_search_fields = ("name", "description")
+    form = SecretForm
+    deletion_note = "Workflows that use it find no value any more. This cannot be undone."
+
+    @display(description="Rotated (UTC)", ordering="rotated_at")
+    def rotated(self, secret: Secret) -> str:
+        return moment_text(secret.rotated_at) if secret.rotated_at else "never"
+
+    @display(description="Made (UTC)", ordering="created_at")
+    def made(self, secret: Secret) -> str:
+        return moment_text(secret.created_at)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        if obj is None:
+            return ("name", "owner", "value", "description")
+        return ("name", "owner", "value", "description", "version", "rotated", "created_by", "made")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return () if obj is None else ("name", "owner", "version", "rotated", "created_by", "made")
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "owner":
+            kwargs["queryset"] = owners_for(request)
+            kwargs["initial"] = services.owner_of_user(request.user)  # type: ignore[arg-type]
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def create_object(self, request: HttpRequest, instance: Secret, form: Any) -> Secret:
+        return secret_services.create_secret(actor=actor_of(request), **form.cleaned_data)
+
+    def update_object(self, request: HttpRequest, instance: Secret, form: Any) -> Secret:
+        given = form.cleaned_data
+        return secret_services.update_secret(
+            instance.pk, value=given["value"] or None, description=given["description"], actor=actor_of(request)
+        )
+
+    def delete_object(self, request: HttpRequest, instance: Secret) -> None:
+        secret_services.delete_secret(instance.pk, actor=actor_of(request))
 
 
 def _changes(request: HttpRequest, entry: AuditEntry) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Users, owners, API keys and the audit trail."""
+"""Users, owners, API keys, secrets and the audit trail."""
 
 import uuid
 from typing import Any, ClassVar
@@ -93,6 +93,46 @@ class ApiKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} ({self.prefix}…)"
+
+
+class Secret(models.Model):
+    """A value that workflows of an owner use as `{{secrets.<name>}}`. Written only: nothing ever shows it."""
+
+    owner = models.ForeignKey(Owner, on_delete=models.CASCADE, related_name="secrets", db_index=False)
+    name = models.CharField(max_length=100)
+    description = models.CharField(max_length=255, blank=True)
+    value_encrypted = models.TextField(editable=False, help_text="Fernet, by the first of FIELD_ENCRYPTION_KEYS.")
+    version = models.IntegerField(default=1, editable=False, help_text="From 1; each rotation adds one.")
+    created_by = models.CharField(max_length=255, blank=True, editable=False)
+    created_at = models.DateTimeField(default=clock.now, editable=False)
+    rotated_at = models.DateTimeField(null=True, editable=False)
+
+    class Meta:
+        db_table = "secrets"
+        ordering = ("name", "id")
+        constraints = (models.UniqueConstraint(fields=("owner", "name"), name="secrets_name_per_owner"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class RetiredSecret(models.Model):
+    """A value that was rotated or deleted; kept for a while, only so that it stays masked where it turns up again."""
+
+    owner = models.ForeignKey(Owner, on_delete=models.CASCADE, related_name="+", db_index=False)
+    value_encrypted = models.TextField(editable=False)
+    retired_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        db_table = "retired_secrets"
+        ordering = ("-id",)
+        indexes = (
+            # Reader: the values to mask in an owner's executions, the newest first.
+            models.Index(fields=("owner", "-id"), name="retired_secrets_by_owner"),
+        )
+
+    def __str__(self) -> str:
+        return f"a former value, retired {self.retired_at:%Y-%m-%d}"
 
 
 class AuditEntry(models.Model):

@@ -3,16 +3,19 @@
 from datetime import timedelta
 
 from django.conf import settings
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from accounts import services
-from accounts.models import ApiKey, User
+from accounts.errors import SecretNotFound
+from accounts.models import ApiKey, Secret, User
 from accounts.principal import ALL_SCOPES, Principal
 from core import clock
 from core.secrets import equals_any
 
 SERVICE_ACTOR = "service"
 LONGEST_KEY = 512
+# Digits of an id that surely fits the column.
+LONGEST_ID = 18
 LAST_USED_EVERY = timedelta(minutes=1)
 
 
@@ -44,6 +47,24 @@ def principal_of_user(user: User) -> Principal:
         user=user,
         is_staff=user.is_staff,
     )
+
+
+def list_secrets(principal: Principal) -> QuerySet[Secret]:
+    """Return the secrets a caller may see the names of, by name."""
+    visible = Secret.objects.all() if principal.sees_all else Secret.objects.filter(owner=principal.owner)
+    return visible.defer("value_encrypted").order_by("name", "pk")
+
+
+def get_secret(principal: Principal, key: str) -> Secret:
+    """Return a secret by its id, or by the name it has with the caller's owner. Raises SecretNotFound."""
+    if key.isascii() and key.isdigit():
+        found = list_secrets(principal).filter(pk=int(key)) if len(key) <= LONGEST_ID else Secret.objects.none()
+    else:
+        found = Secret.objects.filter(owner=principal.owner, name=key)
+    secret = found.first()
+    if secret is None:
+        raise SecretNotFound
+    return secret
 
 
 def _find_stored(plaintext: str) -> Principal | None:

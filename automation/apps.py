@@ -6,3 +6,7 @@ class AutomationConfig(AppConfig):
 
     def ready(self) -> None:
         from automation import receivers  # noqa: F401
+        from automation.services import retention
+        from core import metrics
+
+        metrics.register_gauges(retention.gauges)

@@ -37,3 +37,21 @@ class Event(models.Model):
 
     def __str__(self) -> str:
         return f"{self.event_type} {self.stream_id}@{self.version}"
+
+
+class Publication(models.Model):
+    """The `Idempotency-Key` of a published event: the second caller gets the first event."""
+
+    owner_id = models.BigIntegerField()
+    idempotency_key = models.CharField(max_length=255)
+    event_uuid = models.UUIDField()
+    created_at = models.DateTimeField(default=clock.now)
+
+    class Meta:
+        db_table = "event_publications"
+        constraints = (models.UniqueConstraint(fields=("owner_id", "idempotency_key"), name="publications_once"),)
+        # Reader: retention.
+        indexes = (models.Index(fields=("created_at",), name="publications_by_age"),)
+
+    def __str__(self) -> str:
+        return f"{self.idempotency_key} -> {self.event_uuid}"

@@ -35,6 +35,8 @@ UNFOLD: dict[str, Any] = {
                     _item("Files", "description", "files.file"),
                     _item("Workflows", "account_tree", "workflows.workflow"),
                     _item("Executions", "play_circle", "workflows.execution"),
+                    # Whoever is asked sees his approvals, without further permission.
+                    _item("Approvals", "how_to_reg", "workflows.approval") | {"permission": lambda request: True},
                     _item("Trigger verdicts", "rule", "workflows.evaluation"),
                     _item("Schedules", "schedule", "django_celery_beat.periodictask"),
                 ],
@@ -44,6 +46,7 @@ UNFOLD: dict[str, Any] = {
                 "separator": True,
                 "items": [
                     _item("API keys", "key", "accounts.apikey"),
+                    _item("Secrets", "lock", "accounts.secret"),
                     _item("Users", "person", "accounts.user"),
                     _item("Owners", "groups", "accounts.owner"),
                     _item("Audit trail", "history", "accounts.auditentry"),

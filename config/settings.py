@@ -217,10 +217,19 @@ PDF_OCR_PAGES = env.integer("PDF_OCR_PAGES", default=10, minimum=0)
 OCR_LANGUAGE = env.text("OCR_LANGUAGE", default="en")
 
 # --- Workflows ------------------------------------------------------------------------------
+COMPENSATION_TIMEOUT_SECONDS = env.integer("COMPENSATION_TIMEOUT_SECONDS", default=600, minimum=1)
 DEFAULT_WORKFLOW_TIMEOUT_SECONDS = env.integer("DEFAULT_WORKFLOW_TIMEOUT", default=300, minimum=1)
 MAX_WORKFLOW_RETRIES = env.integer("MAX_WORKFLOW_RETRIES", default=3, minimum=0)
 SCHEDULER_CHECK_INTERVAL_SECONDS = env.integer("SCHEDULER_CHECK_INTERVAL", "SCHEDULER_INTERVAL", default=30, minimum=1)
 WORKFLOW_ENV_ALLOWLIST = env.csv("WORKFLOW_ENV_ALLOWLIST")
+# An output over the first is kept in the storage; one over the second fails its step.
+SPILL_OUTPUT_BYTES = env.size_bytes("SPILL_OUTPUT", default="256KB")
+MAX_STEP_OUTPUT_BYTES = env.size_bytes("MAX_STEP_OUTPUT", default="10MB")
+# What is kept of ended executions, where their workflow does not say; 0 keeps any number.
+RETENTION_DAYS = env.integer("RETENTION_DAYS", default=30, minimum=1)
+RETENTION_FAILED_DAYS = env.integer("RETENTION_FAILED_DAYS", default=RETENTION_DAYS, minimum=1)
+RETENTION_COUNT = env.integer("RETENTION_COUNT", default=0, minimum=0)
+EVENT_STORE_RETENTION_DAYS = env.integer("EVENT_STORE_RETENTION_DAYS", default=90, minimum=1)
 LEASE_SECONDS = env.number("LEASE_SECONDS", default=30.0, minimum=0.5)
 SWEEP_INTERVAL_SECONDS = env.number("SWEEP_INTERVAL_SECONDS", default=1.0, minimum=0.05)
 # Base of the contract's 1, 2, 4 s retry ladder; tests shorten it.

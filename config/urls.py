@@ -16,6 +16,9 @@ urlpatterns = [
     path("", include("core.api.urls")),
     path("", include("files.api.urls")),
     path("", include("workflows.api.urls")),
+    path("", include("automation.api.urls")),
+    path("api/v1/", include("accounts.api.urls")),
     path("api/v1/", include("files.api.urls")),
     path("api/v1/", include("workflows.api.urls")),
+    path("api/v1/", include("automation.api.urls")),
 ]

@@ -3,6 +3,7 @@
 The state is an accelerator, not a truth: without Redis every breaker is closed.
 """
 
+import hashlib
 import time
 from dataclasses import dataclass
 from functools import cache
@@ -34,7 +35,7 @@ class Opening:
 def find_opening(key: str) -> Opening | None:
     """Return the opening of a breaker, or None while it is closed or may be probed."""
     try:
-        until, failures = _redis().hmget(f"breaker:{key}", "until", "failures")
+        until, failures = _redis().hmget(_name(key), "until", "failures")
     except (redis.RedisError, OSError) as error:
         _log(error)
         return None
@@ -46,14 +47,14 @@ def find_opening(key: str) -> Opening | None:
 def record_success(key: str) -> None:
     """Close the breaker and forget its failures."""
     try:
-        _redis().delete(f"breaker:{key}")
+        _redis().delete(_name(key))
     except (redis.RedisError, OSError) as error:
         _log(error)
 
 
 def record_failure(key: str) -> None:
     """Count a failure; from the tenth in a row the breaker opens for 30 s, doubling up to 15 min."""
-    name = f"breaker:{key}"
+    name = _name(key)
     try:
         failures = int(_redis().hincrby(name, "failures", 1))
         if failures >= OPENS_AFTER_FAILURES:
@@ -63,6 +64,11 @@ def record_failure(key: str) -> None:
         _redis().expire(name, int(FORGETS_AFTER_SECONDS + LONGEST_PAUSE_SECONDS))
     except (redis.RedisError, OSError) as error:
         _log(error)
+
+
+def _name(key: str) -> str:
+    """Return the key in Redis: a digest, since a host's name may hold what is secret."""
+    return f"breaker:{hashlib.sha256(key.encode()).hexdigest()}"
 
 
 @cache

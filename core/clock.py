@@ -15,6 +15,11 @@ def now() -> datetime:
     return datetime.now(UTC) + _offset
 
 
+def real_now() -> datetime:
+    """Return the machine's time in UTC (aware), which tests do not move: for what leases are compared with."""
+    return datetime.now(UTC)
+
+
 @contextmanager
 def moved_by(**delta: float) -> Iterator[None]:
     """Move the clock of this process forward (or back) for the length of a `with` block."""

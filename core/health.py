@@ -123,6 +123,15 @@ def record_worker(lane: str) -> None:
     _record(WORKER_KEY.format(lane=lane))
 
 
+def is_served(lane: str) -> bool | None:
+    """Tell whether a worker of `lane` has been heard of lately; None while Redis cannot say."""
+    try:
+        return bool(_redis().exists(WORKER_KEY.format(lane=lane)))
+    except (redis.RedisError, OSError) as error:
+        log.debug("health.heartbeat_unknown", lane=lane, error=str(error))
+        return None
+
+
 def forget() -> None:
     """Ask every component anew next time, and write the next heartbeat at once."""
     with _lock:

@@ -6,6 +6,8 @@ import logging.config
 import structlog
 from django.conf import settings
 
+from core import masking
+
 bind = structlog.contextvars.bind_contextvars
 unbind = structlog.contextvars.unbind_contextvars
 clear = structlog.contextvars.clear_contextvars
@@ -50,7 +52,11 @@ def configure() -> None:
                 "product": {
                     "()": structlog.stdlib.ProcessorFormatter,
                     "foreign_pre_chain": [*shared, structlog.processors.format_exc_info],
-                    "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+                    "processors": [
+                        structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                        renderer,
+                        _without_secrets,
+                    ],
                 }
             },
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "product"}},
@@ -63,3 +69,8 @@ def configure() -> None:
             },
         }
     )
+
+
+def _without_secrets(logger: object, name: str, line: structlog.typing.EventDict | str) -> str:
+    """Mask a rendered line: whatever a library put into it, exceptions included."""
+    return masking.hide_in_log(str(line))

@@ -24,8 +24,13 @@ def encrypt(plaintext: str, *, keys: Sequence[str]) -> str:
 
 
 def decrypt(ciphertext: str, *, keys: Sequence[str]) -> str:
-    """Decrypt text that was encrypted with any of `keys`."""
+    """Decrypt text that was encrypted with any of `keys`. Raises: cryptography's InvalidToken."""
     return MultiFernet([Fernet(key) for key in keys]).decrypt(ciphertext.encode()).decode()
+
+
+def renew(ciphertext: str, *, keys: Sequence[str]) -> str:
+    """Encrypt anew with the first of `keys` what any of them opens. Raises: cryptography's InvalidToken."""
+    return MultiFernet([Fernet(key) for key in keys]).rotate(ciphertext.encode()).decode()
 
 
 def equals_any(candidate: str, known: Sequence[str]) -> bool:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from django.core.files import File as StorageFile
 from django.core.files.storage import default_storage
@@ -74,6 +74,13 @@ def remove_abandoned() -> int:
 
 
 @contextmanager
+def reading(name: str) -> Iterator[IO[bytes]]:
+    """Open stored bytes as a stream. Raises: FileNotFoundError."""
+    with default_storage.open(name) as stream:
+        yield cast("IO[bytes]", stream)
+
+
+@contextmanager
 def opened(name: str) -> Iterator[int]:
     """Open stored bytes as a descriptor that can only be read. Raises: FileNotFoundError."""
     local = _local_path(name)
@@ -111,6 +118,7 @@ def _local_path(name: str) -> Path | None:
 def _rename_synced(partial: Path, final: Path) -> None:
     """Give a written file its name so that neither a crash nor a power cut leaves it in part."""
     _sync(partial)
+    final.parent.mkdir(parents=True, exist_ok=True)
     partial.replace(final)
     _sync(final.parent)
 

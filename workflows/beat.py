@@ -14,6 +14,7 @@ from core import health, logs
 from files import services as files
 from workflows import enqueue, services
 from workflows.choices import Lane
+from workflows.signals import swept
 
 log = logs.get(__name__)
 
@@ -71,6 +72,7 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
         try:
             services.sweep_workflows()
             files.sweep_files()
+            swept.send(sender=Scheduler)
             if time.monotonic() - self._folded_at > FOLD_INTERVAL_SECONDS:
                 services.fold_counters()
                 self._folded_at = time.monotonic()

@@ -109,6 +109,35 @@ class StopReason(TextChoices):
     TIMEOUT = "timeout"
 
 
+class SagaStatus(TextChoices):
+    """States of a saga: of an execution with compensations, or started by a caller (ENGINE 6)."""
+
+    INITIALIZING = "initializing"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    COMPENSATING = "compensating"
+    COMPENSATED = "compensated"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class CompensationStatus(TextChoices):
+    """What became of one step that is to be undone."""
+
+    OPEN = "open"
+    COMPENSATED = "compensated"
+    FAILED = "failed"
+    BY_HAND = "by_hand", "compensated by hand"
+
+
+class ConcurrencyPolicy(TextChoices):
+    """What happens to a start while as many executions run as the workflow allows."""
+
+    QUEUE = "queue", "queue: it waits for a slot"
+    SKIP = "skip", "skip: it is refused"
+    CANCEL_RUNNING = "cancel_running", "cancel_running: the oldest is cancelled for it"
+
+
 class SlotOutcome(TextChoices):
     """What became of a slot. A queued one waits for earlier executions and becomes ran, or skipped."""
 
@@ -133,3 +162,22 @@ class OverlapPolicy(TextChoices):
     ALLOW = "allow", "allow: run side by side"
     QUEUE = "queue", "queue: run the slot after it"
     CANCEL_RUNNING = "cancel_running", "cancel_running: cancel it, then run the slot"
+
+
+class EventWaitStatus(TextChoices):
+    """What became of a step's wait for an event."""
+
+    OPEN = "open"
+    MATCHED = "matched"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class ApprovalStatus(TextChoices):
+    """What became of a step's question to people. Only `pending` can be decided."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from core.errors import DomainError, InvalidInput, InvalidState, NotFound, Problem
+from core.errors import DomainError, Forbidden, InvalidInput, InvalidState, NotFound, Problem
 
 
 class WorkflowNotFound(NotFound):
@@ -25,6 +25,13 @@ class StepNotFound(NotFound):
 
     def __init__(self) -> None:
         super().__init__("Step not found")
+
+
+class SagaNotFound(NotFound):
+    code = "SAGA_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("SAGA not found")
 
 
 class DefinitionInvalid(InvalidInput):
@@ -50,12 +57,68 @@ class ExecutionFinished(InvalidState):
         super().__init__(f"Execution has already finished (status: {status})")
 
 
+class ExecutionNotFinished(InvalidState):
+    def __init__(self, status: str) -> None:
+        super().__init__(f"Execution has not finished yet (status: {status})")
+
+
 class StepNotFailed(InvalidState):
     def __init__(self, status: str) -> None:
         super().__init__(f"Step cannot be retried (status: {status})")
+
+
+class NothingToCompensate(InvalidState):
+    """No step of the execution waits for an operator to be undone."""
+
+    def __init__(self, status: str | None) -> None:
+        super().__init__(f"Nothing is open to be compensated (saga: {status or 'none'})")
+
+
+class CompensationBegun(InvalidState):
+    """A step cannot be retried once others have been undone."""
+
+    def __init__(self) -> None:
+        super().__init__("Step cannot be retried: compensation has begun")
+
+
+class SlotsTaken(InvalidState):
+    """As many executions run as the workflow allows, and its policy is to skip the rest."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"Skipped: {limit} executions run already, which is the workflow's limit")
+
+
+class ConcurrencyKeyInvalid(InvalidInput):
+    """The workflow's concurrency key cannot be made from this input."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The workflow's concurrency key cannot be made: {problem}")
+
+
+class IdempotencyKeyInvalid(InvalidInput):
+    """The key expression of the workflow's trigger cannot be made from this input."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The trigger's idempotency key cannot be made: {problem}")
 
 
 class CauseRefused(DomainError):
     """A chain of causes is too deep or runs in a circle (ENGINE 7)."""
 
     code = "CAUSE_CHAIN_REFUSED"
+
+
+class ApprovalNotFound(NotFound):
+    code = "APPROVAL_NOT_FOUND"
+
+    def __init__(self) -> None:
+        super().__init__("Approval not found")
+
+
+class ApprovalNotYours(Forbidden):
+    def __init__(self, assignee: str) -> None:
+        super().__init__(f"Only {assignee} or a superuser may decide this approval")
+
+
+class ApprovalNotPending(InvalidState):
+    """It was decided, its deadline has come, or its execution was stopped."""

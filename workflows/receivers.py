@@ -5,7 +5,11 @@ from typing import Any
 from django.dispatch import receiver
 
 from files.signals import file_processed
-from workflows import services
+from workflows import services, transitions
+from workflows.choices import ExecutionStatus
+from workflows.signals import execution_events
+
+STOPPED = frozenset({ExecutionStatus.CANCELLED, ExecutionStatus.TIMEOUT})
 
 
 @receiver(file_processed, dispatch_uid="workflows.evaluate_processed_file")
@@ -23,3 +27,11 @@ def evaluate_processed_file(
         services.request_evaluation(
             owner_id=owner_id, processing_number=processing_number, correlation_id=correlation_id, facts=facts
         )
+
+
+@receiver(execution_events, dispatch_uid="workflows.end_waits")
+def end_waits(*, events: list[dict[str, Any]], **kwargs: Any) -> None:
+    """End what stopped executions waited for; others end only after all their waits."""
+    for event in events:
+        if event["data"].get("status") in STOPPED:
+            transitions.cancel_waits(event["execution_id"])

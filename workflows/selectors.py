@@ -6,20 +6,24 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import Count, Max, Min, Model, OuterRef, QuerySet, Subquery, Sum
+from django.db.models import Count, Max, Min, Model, OuterRef, Q, QuerySet, Subquery, Sum
 from django.db.models.functions import Coalesce
 
 from accounts.principal import Principal
 from core import clock
 from workflows import timetables
-from workflows.choices import LIVE_STATUSES, ExecutionStatus, WorkflowStatus
-from workflows.errors import ExecutionNotFound, StepNotFound, WorkflowNotFound
+from workflows.choices import LIVE_STATUSES, ApprovalStatus, ExecutionStatus, WorkflowStatus
+from workflows.engine import spill
+from workflows.errors import ApprovalNotFound, ExecutionNotFound, SagaNotFound, StepNotFound, WorkflowNotFound
 from workflows.models import (
+    Approval,
     Branch,
     CounterDelta,
     Execution,
+    Spill,
     StepAttempt,
     Workflow,
+    WorkflowInstance,
     WorkflowSchedule,
     WorkflowVersion,
 )
@@ -27,6 +31,8 @@ from workflows.models import (
 ModelT = TypeVar("ModelT", bound=Model)
 
 LARGEST_ID = 2**63 - 1
+# How much an answer about one execution reads from the storage.
+MOST_SPILLED_BYTES = 64 * 1024 * 1024
 
 
 def visible_to(principal: Principal, queryset: QuerySet[ModelT]) -> QuerySet[ModelT]:
@@ -126,6 +132,14 @@ def get_execution(principal: Principal, key: str) -> Execution:
     return execution
 
 
+def get_saga_of(execution: Execution) -> WorkflowInstance:
+    """Return the saga of an execution that undid steps. Raises SagaNotFound."""
+    found = WorkflowInstance.objects.filter(execution=execution).first()
+    if found is None:
+        raise SagaNotFound
+    return found
+
+
 def get_attempt(principal: Principal, key: str) -> StepAttempt:
     """Return a step attempt by id, of an execution the caller may see. Raises StepNotFound."""
     queryset = StepAttempt.objects.select_related("execution")
@@ -135,6 +149,45 @@ def get_attempt(principal: Principal, key: str) -> StepAttempt:
     if attempt is None:
         raise StepNotFound
     return attempt
+
+
+def approvals_seen_by(principal: Principal, queryset: QuerySet[Approval]) -> QuerySet[Approval]:
+    """Keep the approvals of the caller's owner, and those that the caller is asked, alone or in a group."""
+    if principal.sees_all:
+        return queryset
+    seen = Q(owner=principal.owner)
+    if principal.user is not None:
+        seen |= Q(assignee=principal.user) | Q(group__in=principal.user.groups.values("pk"))
+    return queryset.filter(seen)
+
+
+def list_approvals(
+    principal: Principal, *, status: str | None = None, pending: bool | None = None
+) -> QuerySet[Approval]:
+    """Return approvals newest first, with their workflows. An unknown status is ignored."""
+    queryset = _with_workflow(approvals_seen_by(principal, Approval.objects.all()))
+    if status in ApprovalStatus.values:
+        queryset = queryset.filter(status=status)
+    if pending is not None:
+        is_pending = Q(status=ApprovalStatus.PENDING)
+        queryset = queryset.filter(is_pending if pending else ~is_pending)
+    return queryset.order_by("-id")
+
+
+def get_approval(principal: Principal, key: UUID) -> Approval:
+    """Return an approval by UUID. Raises ApprovalNotFound."""
+    found = _with_workflow(approvals_seen_by(principal, Approval.objects.filter(uuid=key))).first()
+    if found is None:
+        raise ApprovalNotFound
+    return found
+
+
+def _with_workflow(queryset: QuerySet[Approval]) -> QuerySet[Approval]:
+    return queryset.select_related("owner", "execution__workflow").only(
+        *(field.name for field in Approval._meta.concrete_fields),
+        "owner__name",
+        "execution__workflow__name",
+    )
 
 
 def latest_attempts(execution_ids: Iterable[int], *, nested: bool = False) -> dict[int, list[StepAttempt]]:
@@ -155,6 +208,23 @@ def latest_attempts(execution_ids: Iterable[int], *, nested: bool = False) -> di
     for row in sorted(latest.values(), key=lambda item: item.node):
         found[row.execution_id].append(row)
     return found
+
+
+def read_spilled(attempts: Iterable[StepAttempt]) -> None:
+    """Fill in outputs that are in the storage, as many as an answer may hold; two statements at most.
+
+    What is left out keeps `output_data` None beside its `spill_id`.
+    """
+    spilled = {attempt.spill_id: attempt for attempt in attempts if attempt.spill_id is not None}
+    if not spilled:
+        return
+    left, wanted = MOST_SPILLED_BYTES, []
+    for key, size in Spill.objects.filter(pk__in=spilled).order_by("pk").values_list("pk", "size_bytes"):
+        left -= size
+        if left >= 0:
+            wanted.append(key)
+    for key, output in spill.read_all(wanted).items():
+        spilled[key].output_data = output
 
 
 def branches_of(execution_ids: Iterable[int]) -> dict[int, list[Branch]]:

@@ -1,18 +1,13 @@
 """Excel workbooks (XLSX, XLSM), transitional and ISO strict: cells by calamine, notes and shapes from their XML.
 
-What would make calamine ask for gigabytes is refused by `sheet_guard` before it is called. Rows that are merely styled
-cost nothing: only rows with values are given. Formulas show their stored values; errors such as #REF! are empty.
+What would make calamine ask for gigabytes is refused by `sheet_guard` before it is called.
 """
 
-from datetime import date, datetime, time, timedelta
-from io import BytesIO
-from typing import Any
-
 from files.extractors import sheet_guard
-from files.extractors.base import Extraction, ExtractionFailed, Limits, TableSink, TextSink
+from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink
 from files.extractors.ooxml import Package, open_package
+from files.extractors.workbook_cells import WorkbookReading
 
-_LARGEST_EXACT_FLOAT = 10**21
 _NOTE_KINDS = ("comments", "threadedComment", "drawing")
 
 
@@ -27,110 +22,20 @@ def extract(content: bytes, limits: Limits) -> Extraction:
         raise ExtractionFailed("type_mismatch", "The name says Excel workbook, the content is another ZIP")
     sheets = [link.target for link in package.relations(main) if link.kind == "worksheet" and package.has(link.target)]
     sheet_guard.check(package, main, list(dict.fromkeys(sheets)), limits)
-    reading = _Reading(limits)
+    reading = WorkbookReading(limits)
     names = reading.read(content)
-    reading.add_notes(package, sheets)
-    metadata = {
-        "extraction_method": "excel",
-        "excel_sheets": len(names),
-        "excel_sheet_names": names,
-        "excel_total_rows": reading.total_rows,
-    } | package.properties()
-    truncated = reading.text.truncated or reading.total_rows > limits.max_sheet_rows
-    return Extraction(text=reading.text.text(), metadata=metadata, tables=reading.tables.tables, truncated=truncated)
+    _add_notes(reading.text, package, sheets)
+    return reading.extraction(names, package.properties())
 
 
-class _Reading:
-    """What has been read so far."""
-
-    def __init__(self, limits: Limits) -> None:
-        self.text = TextSink(limits.max_characters)
-        self.tables = TableSink()
-        self.total_rows = 0
-        self._limits = limits
-
-    def read(self, content: bytes) -> list[str]:
-        """Add the cells of all sheets, hidden ones too; return the names of the sheets.
-
-        A sheet that cannot be read is left out unless none can.
-        """
-        from python_calamine import CalamineError, CalamineWorkbook, PasswordError
-
+def _add_notes(text: TextSink, package: Package, sheets: list[str]) -> None:
+    """Add the texts of comments and shapes; unreadable ones are left out, since the cells are what counts."""
+    links = [link for sheet in dict.fromkeys(sheets) for link in package.relations(sheet)]
+    parts = [link.target for kind in _NOTE_KINDS for link in links if link.kind == kind and package.has(link.target)]
+    for part in dict.fromkeys(parts):
         try:
-            workbook = CalamineWorkbook.from_filelike(BytesIO(content))
-        except PasswordError as error:
-            raise ExtractionFailed("encrypted", "The Excel workbook needs a password") from error
-        except CalamineError as error:
-            raise ExtractionFailed("corrupt", f"The workbook cannot be read: {error}"[:300]) from error
-        failures = []
-        for name in workbook.sheet_names:
-            try:
-                self._add_sheet(name, workbook.get_sheet_by_name(name))
-            except CalamineError as error:
-                failures.append(f"{name}: {error}")
-        if failures and len(failures) == len(workbook.sheet_names):
-            raise ExtractionFailed("corrupt", f"No sheet can be read; {failures[0]}"[:300])
-        return list(workbook.sheet_names)
-
-    def _add_sheet(self, name: str, sheet: Any) -> None:
-        if sheet.width > self._limits.max_sheet_columns:
-            message = f"{sheet.width} columns in {name}; the limit is {self._limits.max_sheet_columns}"
-            raise ExtractionFailed("too_large", message)
-        self.tables.begin(name)
-        self.text.add(name + "\n")
-        for cells in sheet.iter_rows():
-            # Most cells are texts or empty: not calling for them halves the time.
-            row = _trimmed([cell if cell.__class__ is str else _cell_text(cell) for cell in cells])
-            if not row:
-                continue
-            self.total_rows += 1
-            if self.total_rows <= self._limits.max_sheet_rows and not self.text.truncated:
-                self.text.add("\t".join(row) + "\n")
-                self.tables.add(row)
-
-    def add_notes(self, package: Package, sheets: list[str]) -> None:
-        """Add the texts of comments and shapes; unreadable ones are left out, since the cells are what counts."""
-        links = [link for sheet in dict.fromkeys(sheets) for link in package.relations(sheet)]
-        parts = [
-            link.target for kind in _NOTE_KINDS for link in links if link.kind == kind and package.has(link.target)
-        ]
-        for part in dict.fromkeys(parts):
-            try:
-                words = [item.text for item in package.events(part, ("{*}t", "{*}text")) if item.text]
-            except ExtractionFailed:
-                continue
-            if words and not self.text.add("".join(f"{word}\n" for word in words)):
-                return
-
-
-def _cell_text(value: Any) -> str:
-    """Return a cell as text: whole numbers without a point, dates in ISO 8601 with a space before the time."""
-    if isinstance(value, float):
-        return _number(value)
-    if isinstance(value, bool):
-        return str(value).upper()
-    if isinstance(value, datetime):
-        return value.isoformat(sep=" ") if value.time() != time() else value.date().isoformat()
-    if isinstance(value, (date, time)):
-        return value.isoformat()
-    return _duration(value) if isinstance(value, timedelta) else str(value)
-
-
-def _number(value: float) -> str:
-    """Return a number with the 15 digits that Excel keeps."""
-    if value.is_integer() and abs(value) < _LARGEST_EXACT_FLOAT:
-        return str(int(value))
-    return f"{value:.15g}"
-
-
-def _duration(value: timedelta) -> str:
-    seconds = round(value.total_seconds())
-    sign, seconds = ("-", -seconds) if seconds < 0 else ("", seconds)
-    return f"{sign}{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-def _trimmed(row: list[str]) -> list[str]:
-    """Return the row up to its last cell that has a value."""
-    while row and not row[-1].strip():
-        row.pop()
-    return row
+            words = [item.text for item in package.events(part, ("{*}t", "{*}text")) if item.text]
+        except ExtractionFailed:
+            continue
+        if words and not text.add("".join(f"{word}\n" for word in words)):
+            return

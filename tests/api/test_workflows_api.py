@@ -1,5 +1,6 @@
 """Workflows, executions and steps over HTTP (contract 5 and 6)."""
 
+import re
 from typing import Any
 
 import pytest
@@ -63,6 +64,9 @@ def test_create_answers_the_superset_of_all_dialects(api: Api) -> None:
         "is_enabled": True,
         "max_retries": 3,
         "timeout_seconds": 600,
+        "retention_days": None,
+        "retention_failed_days": None,
+        "retention_count": None,
         "total_executions": 0,
         "successful_executions": 0,
         "failed_executions": 0,
@@ -177,7 +181,7 @@ def test_a_waiting_execution_says_why_and_can_be_cancelled(api: Api) -> None:
     workflow = api("POST", "/workflows", {"name": "W", "workflow_config": {"steps": steps}}).json()
     execution_id = api("POST", f"/workflows/{workflow['id']}/execute").json()["execution_id"]
     pending = api("GET", f"/api/v1/workflows/executions/{execution_id}").json()
-    assert pending["why"] == "waits for a free worker"
+    assert re.fullmatch(r"waits for a (free )?worker of lane flow.* to take step 'nap'", pending["why"])
     drain_all()
 
     waiting = api("GET", f"/api/v1/workflows/executions/{execution_id}").json()

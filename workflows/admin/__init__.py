@@ -1,5 +1,5 @@
-"""Admin pages of workflows, executions, evaluations and schedules."""
+"""Admin pages of workflows, executions, approvals, evaluations and schedules."""
 
-from workflows.admin import evaluations, executions, schedules, workflows
+from workflows.admin import approvals, evaluations, executions, schedules, workflows
 
-__all__ = ["evaluations", "executions", "schedules", "workflows"]
+__all__ = ["approvals", "evaluations", "executions", "schedules", "workflows"]

@@ -163,12 +163,18 @@ def _shown(
         "started": moment_text(attempt.started_at),
         "duration": duration_text(attempt.execution_time_ms),
         "input": room.text_of(input_data),
-        "output": None if output_data is None else room.text_of(output_data),
+        "output": _output_text(attempt, output_data, room),
         "log": log[:MOST_LINES],
         "lines_left_out": max(len(log) - MOST_LINES, 0),
         "warnings": warnings,
         "hidden": {"attempt": attempt.pk},
     }
+
+
+def _output_text(attempt: StepAttempt, output_data: Any, room: "_Room") -> str | None:
+    if attempt.spill_id is not None:
+        return "Too large to show here: it is in the storage, and the API gives it with the execution's steps."
+    return None if output_data is None else room.text_of(output_data)
 
 
 class _Room:

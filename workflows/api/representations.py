@@ -6,14 +6,15 @@ Plain functions over rows that selectors have read: no query happens here.
 from collections.abc import Iterable
 from typing import Any
 
+from core import health
 from core.api.renderers import dumps
 from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus
 from workflows.engine.definition import canonical_step
 from workflows.engine.steps.base import Step
 from workflows.explanations import shown_status, why
-from workflows.models import Branch, Execution, StepAttempt, Workflow, WorkflowVersion
+from workflows.models import Branch, Execution, StepAttempt, Workflow, WorkflowInstance, WorkflowVersion
 from workflows.selectors import last_execution_at, next_slot_at, totals
-from workflows.services import Started
+from workflows.services import Started, open_entries
 
 # How much of an execution's outputs a list carries (ENGINE 8).
 MOST_RESULT_BYTES_IN_LISTS = 64 * 1024
@@ -38,6 +39,9 @@ def workflow_json(workflow: Workflow) -> dict[str, Any]:
         "is_enabled": workflow.is_enabled,
         "max_retries": workflow.max_retries,
         "timeout_seconds": workflow.timeout_seconds,
+        "retention_days": workflow.retention_days,
+        "retention_failed_days": workflow.retention_failed_days,
+        "retention_count": workflow.retention_count,
         **totals(workflow),
         "last_execution_at": last_execution_at(workflow),
         "created_at": workflow.created_at,
@@ -86,7 +90,7 @@ def execution_json(
         "log_output": [_log_entry(attempt, result) for attempt in attempts],
         "saga_id": execution.saga_id or str(execution.uuid),
         "correlation_id": execution.correlation_id or None,
-        **why(execution, branches),
+        **why(execution, branches, served=health.is_served if whole else None),
     }
     return answer | ({"result_truncated": True} if truncated else {})
 
@@ -110,6 +114,23 @@ def step_json(attempt: StepAttempt, branches: Iterable[Branch], settings: dict[s
         "retry_count": attempt.attempt - 1,
         "max_retries": settings.get("max_retries", 0),
         "warnings": attempt.warnings,
+        **({"output_truncated": True} if is_left_out(attempt) else {}),
+    }
+
+
+def is_left_out(attempt: StepAttempt) -> bool:
+    """Tell whether an attempt has an output in the storage that was not read."""
+    return attempt.spill_id is not None and attempt.output_data is None
+
+
+def saga_json(saga: WorkflowInstance) -> dict[str, Any]:
+    """Return what an execution undoes: every step with what became of it, and the paths still open."""
+    shown = ("path", "status", "error", "note")
+    return {
+        "saga_id": saga.uuid,
+        "status": saga.status,
+        "open": [entry["path"] for entry in open_entries(saga)],
+        "steps": [{key: entry[key] for key in shown} for entry in saga.steps_data],
     }
 
 
@@ -156,8 +177,12 @@ def step_type_json(kind: Step[Any]) -> dict[str, Any]:
 def _result(attempts: list[StepAttempt], *, whole: bool) -> tuple[dict[str, Any], bool]:
     result: dict[str, Any] = {}
     left = MOST_RESULT_BYTES_IN_LISTS
+    truncated = False
     for attempt in attempts:
         if attempt.status != StepStatus.COMPLETED:
+            continue
+        if is_left_out(attempt):
+            truncated = True
             continue
         if not whole:
             # Numbers over 64 bits come out of jsonb as integers, which orjson alone refuses.
@@ -165,7 +190,7 @@ def _result(attempts: list[StepAttempt], *, whole: bool) -> tuple[dict[str, Any]
             if left < 0:
                 return result, True
         result[attempt.step_name] = attempt.output_data
-    return result, False
+    return result, truncated
 
 
 def _log_entry(attempt: StepAttempt, result: dict[str, Any]) -> dict[str, Any]:

@@ -45,6 +45,9 @@ class WorkflowSerializer(serializers.Serializer[None]):
     is_enabled = serializers.BooleanField()
     max_retries = serializers.IntegerField()
     timeout_seconds = serializers.IntegerField()
+    retention_days = serializers.IntegerField(allow_null=True)
+    retention_failed_days = serializers.IntegerField(allow_null=True)
+    retention_count = serializers.IntegerField(allow_null=True)
     total_executions = serializers.IntegerField()
     successful_executions = serializers.IntegerField()
     failed_executions = serializers.IntegerField()
@@ -107,6 +110,7 @@ class StepSerializer(serializers.Serializer[None]):
     retry_count = serializers.IntegerField()
     max_retries = serializers.IntegerField()
     warnings = serializers.ListField(child=serializers.CharField())
+    output_truncated = serializers.BooleanField(required=False)
 
 
 class StepTypeSerializer(serializers.Serializer[None]):

@@ -243,6 +243,7 @@ class ExecutionStepsView(APIView):
     def get(self, request: Request, key: str) -> Response:
         execution = selectors.get_execution(principal_of(request), key)
         attempts = selectors.latest_attempts([execution.pk], nested=bool(_flag(request, "nested")))[execution.pk]
+        selectors.read_spilled(attempts)
         branches = selectors.branches_of([execution.pk])[execution.pk]
         compiled = of_version(execution.version_id)
         limits = compiled.settings
@@ -288,6 +289,7 @@ class RetryStepView(APIView):
 
 def _execution_json(execution: Execution) -> dict[str, Any]:
     attempts = selectors.latest_attempts([execution.pk])[execution.pk]
+    selectors.read_spilled(attempts)
     branches = selectors.branches_of([execution.pk])[execution.pk]
     return representations.execution_json(execution, attempts, branches, whole=True)
 

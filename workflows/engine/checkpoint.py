@@ -4,9 +4,10 @@ Each begins with the fence: a change of the branch row that only the present hol
 means that somebody else holds the branch by now; everything is rolled back and the runner stops quietly.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol, TypedDict
 
 import orjson
 from django.conf import settings
@@ -14,8 +15,9 @@ from django.db import transaction
 
 from core import clock, faults
 from core.db import hot_cursor
-from workflows import metrics
+from workflows import enqueue, metrics
 from workflows.choices import ExecutionStatus, Lane, WaitingOn
+from workflows.engine import slots, spill
 from workflows.engine.lease import Claim
 from workflows.signals import execution_events
 
@@ -38,6 +40,7 @@ class Attempt:
     status: str
     input_data: Any = None
     output_data: Any = None
+    spill_id: int | None = None
     error_code: str = ""
     error_message: str | None = None
     warnings: list[str] = field(default_factory=list)
@@ -47,6 +50,46 @@ class Attempt:
     deadline_at: datetime | None = None
     started_at: datetime | None = None
     completed_at: datetime | None = None
+    scope: str = ""
+
+
+class Ended(TypedDict):
+    """What a child came to; `error` is None where it did what it should."""
+
+    name: str
+    error: str | None
+    error_code: str | None
+
+
+class Child(TypedDict):
+    """A branch to begin; `lane` is that of its first step, `waiting_on` is `slot` while others go first."""
+
+    path: str
+    kind: str
+    cursor: int
+    lane: str
+    first_item: int | None
+    last_item: int | None
+    waiting_on: str
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an execution ends, once it has ended."""
+
+    status: str
+    error_code: str = ""
+    error_message: str | None = None
+
+
+class Closing(Protocol):
+    """What an execution does around its end."""
+
+    def goes_on(self, cursor: Any, attempts: list[Attempt], ending: Ending) -> bool:
+        """Tell, under the branch's fence, whether something has to run before the execution may end as given."""
+
+    def ended(self, ending: Ending) -> None:
+        """Begin what follows from the end."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +104,18 @@ class Next:
     waiting_on: WaitingOn | str = ""
     reason: str = ""
     extends_deadline_seconds: float = 0.0
+    item: int | None = None
+    failed_items: list[Ended] | None = None
+    ended: list[Ended] | None = None
+    children: list[Child] = field(default_factory=list)
+    # A wait without a known end: the time limit stands still until it ends.
+    is_open_ended: bool = False
+    begin: Callable[[int], None] | None = None
 
 
 _COLUMNS = {
     "path": "text",
+    "scope": "text",
     "attempt": "int",
     "node": "int",
     "step_order": "int",
@@ -74,6 +125,7 @@ _COLUMNS = {
     "status": "text",
     "input_data": "jsonb",
     "output_data": "jsonb",
+    "spill_id": "bigint",
     "error_code": "text",
     "error_message": "text",
     "warnings": "jsonb",
@@ -98,25 +150,60 @@ _HELD = "id = %(branch)s AND fence = %(fence)s AND claimed_by = %(me)s"
 _KEEP = (
     "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s,"  # noqa: S608  (constants)
     " rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"
-    " lease_until = clock_timestamp() + make_interval(secs => %(lease)s)"
-    f" WHERE {_HELD}"
+    " lease_until = clock_timestamp() + make_interval(secs => %(lease)s),"
+    " first_item = COALESCE(%(item)s, first_item), ended = COALESCE(%(ended)s::jsonb, ended),"
+    " failed_items = COALESCE(%(failed_items)s::jsonb, failed_items)"
+    f" WHERE {_HELD} RETURNING last_item"
 )
 _RELEASE = (
     "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s,"  # noqa: S608  (constants)
     " rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"
     " claimed_by = '', lease_until = NULL, lane = COALESCE(%(lane)s, lane), wake_at = %(wake_at)s,"
-    " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s"
-    f" WHERE {_HELD}"
+    " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s,"
+    " first_item = COALESCE(%(item)s, first_item), ended = COALESCE(%(ended)s::jsonb, ended),"
+    " failed_items = COALESCE(%(failed_items)s::jsonb, failed_items)"
+    f" WHERE {_HELD} RETURNING last_item"
 )
-_END = f"DELETE FROM workflow_branches WHERE {_HELD}"  # noqa: S608
+_END = f"DELETE FROM workflow_branches WHERE {_HELD} RETURNING concurrency_key, waiting_on"  # noqa: S608
+_LOCK_PARENT = "SELECT ended FROM workflow_branches WHERE id = %(parent)s FOR UPDATE"
+_TELL_PARENT = "UPDATE workflow_branches SET ended = ended || %(ended)s::jsonb WHERE id = %(parent)s"
+_SIBLINGS = "SELECT path FROM workflow_branches WHERE parent_id = %(parent)s"
+_STOP_ITEMS = "UPDATE workflow_branches SET last_item = first_item WHERE parent_id = %(parent)s"
+_DROP_WAITING_SIBLINGS = "DELETE FROM workflow_branches WHERE parent_id = %(parent)s AND waiting_on = 'slot'"
+_ADD_FILES = (
+    "UPDATE workflow_executions SET output_file_ids = output_file_ids || %(files)s::jsonb WHERE id = %(execution)s"
+)
+_WAKE = """
+UPDATE workflow_branches SET waiting_on = '', waiting_reason = '', wake_at = NULL
+WHERE id = %(branch)s AND waiting_on = %(waiting_on)s AND claimed_by = '' RETURNING lane
+"""
+_WAKE_PARENT = "UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id = %(parent)s RETURNING lane"
+_WAKE_SIBLING = """
+UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id = (
+  SELECT id FROM workflow_branches WHERE parent_id = %(parent)s AND waiting_on = 'slot' ORDER BY id LIMIT 1
+) RETURNING lane
+"""
+_INSERT_CHILDREN = """
+INSERT INTO workflow_branches (execution_id, parent_id, path, kind, cursor, attempt, first_item, last_item, lane,
+  waiting_on, waiting_reason, rank, owner_id, workflow_id, concurrency_key, fence, claimed_by, recoveries)
+SELECT b.execution_id, b.id, r.path, r.kind, r.cursor, 0, r.first_item, r.last_item, r.lane,
+  r.waiting_on, CASE r.waiting_on WHEN 'slot' THEN 'waits for other items of the loop to end' ELSE '' END,
+  CASE WHEN b.rank < 0 THEN b.rank ELSE b.rank - 10 END, b.owner_id, b.workflow_id, '', 0, '', 0
+FROM workflow_branches b, jsonb_to_recordset(%(children)s::jsonb)
+  AS r(path text, kind text, cursor int, first_item int, last_item int, lane text, waiting_on text)
+WHERE b.id = %(parent)s
+"""
 _PROGRESS = """
 UPDATE workflow_executions
 SET status = 'running', started_at = COALESCE(started_at, %(started_at)s), updated_at = %(now)s,
-    deadline_at = COALESCE(deadline_at, %(deadline_at)s::timestamptz) + make_interval(secs => %(waited)s),
+    deadline_at = CASE WHEN NOT %(open_ended)s
+      THEN COALESCE(deadline_at, %(deadline_at)s::timestamptz) + make_interval(secs => %(waited)s) END,
     waited_ms = waited_ms + %(waited)s * 1000, retry_count = retry_count + %(retries)s,
     output_file_ids = output_file_ids || %(files)s::jsonb
 WHERE id = %(execution)s RETURNING stop_requested
 """
+# A branch among many must not queue for its execution's row at each checkpoint.
+_STOP_REQUESTED = "SELECT stop_requested FROM workflow_executions WHERE id = %(execution)s"
 _CLOSE = """
 UPDATE workflow_execution_steps SET completed_at = %(now)s,
   status = CASE WHEN effect = 'once' AND status = 'running' THEN 'failed' ELSE 'cancelled' END,
@@ -134,15 +221,15 @@ WITH done AS (
         WHEN 'timeout' THEN 'Execution timed out' ELSE 'Execution cancelled' END,
       started_at = COALESCE(started_at, %(started_at)s), completed_at = %(now)s, updated_at = %(now)s,
       execution_time_ms = EXTRACT(EPOCH FROM %(now)s - COALESCE(started_at, %(started_at)s)) * 1000,
-      output_file_ids = output_file_ids || %(files)s::jsonb
+      output_file_ids = output_file_ids || %(files)s::jsonb, ends_as = ''
   WHERE id = %(execution)s AND status IN ('pending', 'running')
-  RETURNING workflow_id, status, error_message, execution_time_ms, is_test
+  RETURNING workflow_id, status, error_message, execution_time_ms, is_test, wakes_branch_id
 ), counted AS (
   INSERT INTO workflow_counter_deltas (workflow_id, total, successful, failed, last_execution_at)
   SELECT workflow_id, 1, (status = 'completed')::int, (status IN ('failed', 'timeout'))::int, %(now)s
   FROM done WHERE NOT is_test
 )
-SELECT status, error_message, execution_time_ms FROM done
+SELECT status, error_message, execution_time_ms, wakes_branch_id FROM done
 """
 
 
@@ -162,10 +249,11 @@ def save(
     """
     now = clock.now()
     first = claim.status == ExecutionStatus.PENDING
+    attempts = spill.put_aside(attempts)
     with transaction.atomic(), hot_cursor() as cursor:
         cursor.execute(
             _RELEASE if following.release else _KEEP,
-            _fence(claim)
+            fence_of(claim)
             | {
                 "cursor": following.cursor,
                 "attempt": following.attempt,
@@ -174,20 +262,30 @@ def save(
                 "wake_at": following.wake_at,
                 "waiting_on": following.waiting_on,
                 "reason": following.reason[:512],
+                "item": following.item,
+                "ended": _as_text(following.ended),
+                "failed_items": _as_text(following.failed_items),
             },
         )
-        if cursor.rowcount != 1:
+        held = cursor.fetchone()
+        if held is None:
             raise LeaseLost
+        claim.last_item = held[0]
         faults.point("in_checkpoint")
-        _write_attempts(cursor, claim.execution_id, attempts)
+        write_attempts(cursor, claim.execution_id, attempts)
+        _insert_children(cursor, claim.branch_id, following.children)
+        if following.begin is not None:
+            following.begin(claim.branch_id)
+        news = following.extends_deadline_seconds or following.is_open_ended or retries or output_file_ids
         cursor.execute(
-            _PROGRESS,
+            _PROGRESS if claim.parent_id is None or news else _STOP_REQUESTED,
             {
                 "execution": claim.execution_id,
                 "now": now,
                 "started_at": started_at,
                 "deadline_at": deadline_at,
                 "waited": following.extends_deadline_seconds,
+                "open_ended": following.is_open_ended,
                 "retries": retries,
                 "files": orjson.dumps(output_file_ids or []).decode(),
             },
@@ -209,15 +307,28 @@ def finish(
     error_code: str = "",
     error_message: str | None = None,
     output_file_ids: list[int] | None = None,
+    closing: Closing | None = None,
+    within: Callable[[], None] | None = None,
 ) -> str:
-    """End the root branch and its execution; a requested stop decides the final status. Return it."""
+    """End the root branch and its execution; a requested stop decides the final status. Return it.
+
+    With `closing` the branch may first have to undo steps, or to run those that always run: then it goes on so,
+    and "running" is returned. `within` is called in the same transaction.
+    """
     now = clock.now()
+    attempts = spill.put_aside(attempts)
     with transaction.atomic(), hot_cursor() as cursor:
-        cursor.execute(_END, _fence(claim))
-        if cursor.rowcount != 1:
+        if closing is not None and closing.goes_on(cursor, attempts, Ending(status, error_code, error_message)):
+            return ExecutionStatus.RUNNING
+        cursor.execute(_END, fence_of(claim))
+        ended = cursor.fetchone()
+        if ended is None:
             raise LeaseLost
         faults.point("in_finish")
-        _write_attempts(cursor, claim.execution_id, attempts)
+        slot_key, waiting_on = ended
+        if slot_key and waiting_on != WaitingOn.SLOT:
+            slots.pass_on(cursor, claim.workflow_id, slot_key)
+        write_attempts(cursor, claim.execution_id, attempts)
         cursor.execute(
             _FINISH,
             {
@@ -230,13 +341,77 @@ def finish(
                 "files": orjson.dumps(output_file_ids or []).decode(),
             },
         )
-        final, message, took_ms = cursor.fetchone()
+        final, message, took_ms, wakes_branch_id = cursor.fetchone()
         if final != ExecutionStatus.COMPLETED:
             close_open_attempts(cursor, claim.execution_id, now)
         announce_end(claim, final, message, took_ms)
+        if wakes_branch_id is not None:
+            wake(cursor, wakes_branch_id, waiting_on=WaitingOn.CHILDREN)
+        if within is not None:
+            within()
+        if closing is not None:
+            closing.ended(Ending(final, error_code, message))
     metrics.count_end(claim.trigger_type, status=final, error_code=error_code, took_ms=took_ms, attempts=attempts)
     faults.point("after_finish")
     return str(final)
+
+
+def wake(cursor: Any, branch_id: int, *, waiting_on: WaitingOn) -> bool:
+    """Make a branch due that waits for what has come now, and ring on commit. False if it waits no more."""
+    cursor.execute(_WAKE, {"branch": branch_id, "waiting_on": waiting_on})
+    row = cursor.fetchone()
+    if row is not None:
+        enqueue.ring_lane_on_commit(row[0])
+    return row is not None
+
+
+def end_branch(
+    claim: Claim,
+    attempts: list[Attempt],
+    *,
+    ended: list[Ended],
+    then: Callable[[list[Ended], set[str]], list[Child]],
+    stop_siblings: bool = False,
+    output_file_ids: list[int] | None = None,
+) -> tuple[str, set[str]]:
+    """End a branch that has a parent; the last of its children wakes the parent.
+
+    The parent's row is locked first: without that, two last children would each see the other and wake nobody.
+    Under that lock `then(all that ended, paths of those that live)` says which further children begin.
+    `stop_siblings`: the other chunks of a loop begin no further item. Returns (stop_requested, lanes to ring).
+
+    Raises LeaseLost when the fence has moved on.
+    """
+    assert claim.parent_id is not None  # noqa: S101  (the root ends by `finish`)
+    attempts = spill.put_aside(attempts)
+    with transaction.atomic(), hot_cursor() as cursor:
+        cursor.execute(_LOCK_PARENT, {"parent": claim.parent_id})
+        parent = cursor.fetchone()
+        cursor.execute(_END, fence_of(claim))
+        if cursor.fetchone() is None or parent is None:
+            raise LeaseLost
+        faults.point("in_finish")
+        write_attempts(cursor, claim.execution_id, attempts)
+        everything = [*_as_json(parent[0]), *ended]
+        cursor.execute(_TELL_PARENT, {"parent": claim.parent_id, "ended": orjson.dumps(ended).decode()})
+        if stop_siblings:
+            cursor.execute(_STOP_ITEMS, {"parent": claim.parent_id})
+            cursor.execute(_DROP_WAITING_SIBLINGS, {"parent": claim.parent_id})
+        if output_file_ids:
+            files = {"execution": claim.execution_id, "files": orjson.dumps(output_file_ids).decode()}
+            cursor.execute(_ADD_FILES, files)
+        cursor.execute(_SIBLINGS, {"parent": claim.parent_id})
+        alive = {path for (path,) in cursor.fetchall()}
+        following = then(everything, alive)
+        _insert_children(cursor, claim.parent_id, following)
+        lanes = {child["lane"] for child in following}
+        cursor.execute(_WAKE_PARENT if not alive and not following else _WAKE_SIBLING, {"parent": claim.parent_id})
+        lanes |= {lane for (lane,) in cursor.fetchall()}
+        cursor.execute(_STOP_REQUESTED, {"execution": claim.execution_id})
+        [stop_requested] = cursor.fetchone()
+    metrics.count_progress(claim.trigger_type, retries=0, attempts=attempts)
+    faults.point("after_finish")
+    return str(stop_requested), lanes
 
 
 def close_open_attempts(cursor: Any, execution_id: int, now: datetime) -> None:
@@ -249,15 +424,17 @@ def fill_late_outcome(claim: Claim, attempt: Attempt) -> bool:
 
     It resolves `outcome_unknown`: the one who caused the effect knows best what came of it.
     """
+    [stored] = spill.put_aside([attempt])
     with hot_cursor() as cursor:
         cursor.execute(
-            "UPDATE workflow_execution_steps SET status = %s, output_data = %s::jsonb, error_code = %s,"
+            "UPDATE workflow_execution_steps SET status = %s, output_data = %s::jsonb, spill_id = %s, error_code = %s,"
             " error_message = %s, completed_at = %s, execution_time_ms = %s"
             " WHERE execution_id = %s AND path = %s AND attempt = %s AND made_by = %s"
             " AND (completed_at IS NULL OR error_code = 'outcome_unknown')",
             [
                 attempt.status,
-                orjson.dumps(attempt.output_data).decode(),
+                orjson.dumps(stored.output_data).decode(),
+                stored.spill_id,
                 attempt.error_code,
                 attempt.error_message,
                 attempt.completed_at,
@@ -294,10 +471,24 @@ def _announce(claim: Claim, event_type: str, data: dict[str, Any]) -> None:
     )
 
 
-def _fence(claim: Claim) -> dict[str, Any]:
+def _insert_children(cursor: Any, parent_id: int, children: list[Child]) -> None:
+    if children:
+        cursor.execute(_INSERT_CHILDREN, {"parent": parent_id, "children": orjson.dumps(children).decode()})
+
+
+def _as_text(value: list[Ended] | None) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()
+
+
+def _as_json(value: Any) -> list[Ended]:
+    found: list[Ended] = orjson.loads(value) if isinstance(value, str | bytes) else value
+    return found
+
+
+def fence_of(claim: Claim) -> dict[str, Any]:
     return {"branch": claim.branch_id, "fence": claim.fence, "me": claim.claimed_by}
 
 
-def _write_attempts(cursor: Any, execution_id: int, attempts: list[Attempt]) -> None:
+def write_attempts(cursor: Any, execution_id: int, attempts: list[Attempt]) -> None:
     if attempts:
         cursor.execute(_UPSERT_ATTEMPTS, [execution_id, orjson.dumps(attempts).decode()])

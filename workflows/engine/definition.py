@@ -61,6 +61,12 @@ class WorkflowIn(BaseModel):
     status: Literal["active", "inactive", "paused"] | None = None
     max_retries: int | None = Field(default=None, ge=0, le=1000)
     timeout_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)
+    concurrency_limit: int | None = Field(default=None, ge=1, le=10_000)
+    concurrency_key: str | None = Field(default=None, max_length=255)
+    concurrency_policy: Literal["queue", "skip", "cancel_running"] | None = None
+    retention_days: int | None = Field(default=None, ge=1, le=36_500)
+    retention_failed_days: int | None = Field(default=None, ge=1, le=36_500)
+    retention_count: int | None = Field(default=None, ge=1, le=1_000_000)
     # Dialect B
     trigger_type: Literal["manual", "scheduled", "webhook", "event"] | None = None
     steps: list[dict[str, Any]] | None = None
@@ -146,12 +152,14 @@ def canonical(workflow: Workflow) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "steps": _canonical_steps(config.get("steps", [])),
+        **({"finally": _canonical_steps(config["finally"], unnamed="finally")} if config.get("finally") else {}),
         "variables": {} if config.get("variables") is None else config["variables"],
         "settings": {
             "max_retries": workflow.max_retries,
             "timeout_seconds": workflow.timeout_seconds,
             "timeout_is_explicit": workflow.timeout_is_explicit,
             "strict_expressions": bool(config.get("strict_expressions", workflow.strict_expressions)),
+            **({"error_workflow_id": config["error_workflow_id"]} if config.get("error_workflow_id") else {}),
         },
     }
 
@@ -171,9 +179,11 @@ def canonical_step(step: Any, index: int, *, unnamed: str = "step") -> Any:
     made = {
         "name": next(names, f"{unnamed}_{index}"),
         "type": step.get("type"),
-        "config": _canonical_config(_config_of(step)),
+        "config": _canonical_config(step.get("type"), _config_of(step)),
     }
     made |= {key: step[key] for key in CANONICAL_KEYS if step.get(key) is not None}
+    if isinstance(step.get("compensate"), dict):
+        made["compensate"] = canonical_step({"name": "compensate", **step["compensate"]}, index)
     if step.get("continue_on_error"):
         made["on_error"] = "continue"
     elif isinstance(step.get("on_error"), list | dict):
@@ -205,10 +215,14 @@ def _config_of(step: dict[str, Any]) -> Any:
     return {key: value for key, value in step.items() if key not in STEP_KEYS}
 
 
-def _canonical_config(config: Any) -> Any:
-    """Canonicalise the steps inside a conditional's actions too."""
+def _canonical_config(kind: Any, config: Any) -> Any:
+    """Canonicalise the steps inside a conditional's actions, a `parallel` or a `foreach` too."""
     if not isinstance(config, dict):
         return config
+    if kind in ("parallel", "foreach"):
+        rest = {key: value for key, value in config.items() if key not in ("steps", "parallel_steps")}
+        steps = config.get("steps", config.get("parallel_steps"))
+        return {**rest, "steps": _canonical_parts(steps) if kind == "parallel" else _canonical_steps(steps)}
     actions = {key: config[key] for key in ("true_action", "false_action") if isinstance(config.get(key), dict)}
     return {**config, **{key: _canonical_action(action) for key, action in actions.items()}}
 
@@ -220,7 +234,19 @@ def _canonical_action(action: dict[str, Any]) -> dict[str, Any]:
     if "type" not in action or "steps" in action or "skip_to_step" in action:
         return action
     kept = {key: value for key, value in action.items() if key in STEP_KEYS and value is not None}
-    return {**kept, "config": _canonical_config(_config_of(action))}
+    return {**kept, "config": _canonical_config(action["type"], _config_of(action))}
+
+
+def _canonical_parts(parts: Any) -> Any:
+    """Canonicalise the items of a `parallel`: steps, or named lists of steps."""
+    if not isinstance(parts, list):
+        return parts
+    return [
+        {"name": part.get("name") or f"branch_{index}", "steps": _canonical_steps(part["steps"])}
+        if isinstance(part, dict) and "steps" in part and "type" not in part
+        else canonical_step(part, index)
+        for index, part in enumerate(parts)
+    ]
 
 
 def _fields_a(values: dict[str, Any]) -> dict[str, Any]:

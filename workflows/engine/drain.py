@@ -4,13 +4,16 @@ import time
 
 from core import logs
 from workflows import enqueue
-from workflows.choices import Lane
+from workflows.choices import BranchKind, Lane
 from workflows.engine import lease
+from workflows.engine.compensation import Compensation
+from workflows.engine.finals import Finals
 from workflows.engine.lease import Claim
 from workflows.engine.runner import Slice
 
 DRAIN_SECONDS = 5.0
 # Steps of these lanes hold a worker, so each worker takes one branch at a time and calls the next worker.
+SLICES: dict[str, type[Slice]] = {BranchKind.COMPENSATION: Compensation, BranchKind.FINALLY: Finals}
 BATCH_BY_LANE = {Lane.FLOW: lease.BATCH, Lane.IO: 1, Lane.FILES: 1}
 
 
@@ -47,7 +50,7 @@ def _run_all(claims: list[Claim], lane: Lane, ends_at: float) -> int:
         while waiting and time.monotonic() < ends_at:
             claim = waiting.pop(0)
             with logs.bound(execution_id=claim.execution_id, correlation_id=claim.correlation_id):
-                Slice(claim, lane=lane, hand_back=hand_back).run()
+                SLICES.get(claim.kind, Slice)(claim, lane=lane, hand_back=hand_back).run()
             done += 1
     finally:
         hand_back()

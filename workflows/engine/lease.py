@@ -9,7 +9,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ from django.db import connection
 
 from core import clock, faults, logs
 from core.db import hot_cursor
-from workflows.choices import Lane
+from workflows.choices import BranchKind, Lane
 
 log = logs.get(__name__)
 
@@ -53,6 +53,12 @@ class Claim:
     started_at: datetime | None
     deadline_at: datetime | None
     more_due: bool
+    path: str = ""
+    kind: str = BranchKind.ROOT
+    parent_id: int | None = None
+    first_item: int | None = None
+    last_item: int | None = None
+    cause_chain: list[int] = field(default_factory=list)
     claimed_by: str = ""
 
 
@@ -101,7 +107,8 @@ RETURNING b.id, b.execution_id, b.cursor, b.attempt, b.fence, b.recoveries, due.
   e.uuid, e.workflow_id, e.version_id, e.owner_id, e.status, e.trigger_type, e.trigger_data,
   CASE WHEN e.stop_requested = '' AND w.deleted_at IS NOT NULL THEN 'cancel' ELSE e.stop_requested END,
   e.correlation_id, e.started_at, e.deadline_at,
-  (SELECT count(*) FROM due) >= %(limit)s
+  (SELECT count(*) FROM due) >= %(limit)s, b.path, b.kind, b.parent_id, b.first_item, b.last_item,
+  e.cause_chain
 """  # noqa: S608  (no value is pasted in: _DUE is the constant above)
 
 
@@ -157,12 +164,15 @@ def hand_back(claims: list[Claim]) -> None:
 
 
 def _decoded(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    trigger = TRIGGER_DATA_INDEX
-    value = row[trigger]
-    return (*row[:trigger], orjson.loads(value) if isinstance(value, str | bytes) else value, *row[trigger + 1 :])
+    return tuple(
+        orjson.loads(value) if index in _JSON_COLUMNS and isinstance(value, str | bytes) else value
+        for index, value in enumerate(row)
+    )
 
 
-TRIGGER_DATA_INDEX = [item.name for item in fields(Claim)].index("trigger_data")
+_JSON_COLUMNS = frozenset(
+    index for index, item in enumerate(fields(Claim)) if item.name in ("trigger_data", "cause_chain")
+)
 
 
 @dataclass

@@ -3,20 +3,34 @@
 from django.db import transaction
 
 from core import clock
-from workflows.choices import FINAL_STATUSES, ExecutionStatus, StopReason
-from workflows.engine import checkpoint
+from workflows import transitions
+from workflows.choices import FINAL_STATUSES, LIVE_STATUSES, BranchKind, ExecutionStatus, StopReason
+from workflows.engine import checkpoint, closing, program
 from workflows.engine.lease import Claim
 from workflows.models import Branch, Execution
 
+AFTER_END = frozenset({BranchKind.COMPENSATION, BranchKind.FINALLY})
+
 
 def request_stop(execution_id: int, reason: StopReason) -> bool:
-    """Ask a live execution to stop; its owner obeys at the next checkpoint. False if it has already ended."""
+    """Ask a live execution to stop; its owner obeys at the next checkpoint.
+
+    False if it has already ended, or does only what comes before its end: undoing, and finally-steps.
+    """
     changed = (
-        Execution.objects.filter(pk=execution_id)
+        Execution.objects.filter(pk=execution_id, ends_as="")
         .exclude(status__in=FINAL_STATUSES)
         .update(stop_requested=reason, updated_at=clock.now())
     )
     return bool(changed)
+
+
+def stop_children(execution_id: int) -> None:
+    """Ask the executions to stop that branches of this one waited for; theirs follow when they end."""
+    live = Execution.objects.filter(parent=execution_id, wakes_branch_id__isnull=False, status__in=LIVE_STATUSES)
+    for child_id in live.order_by("pk").values_list("pk", flat=True):
+        request_stop(child_id, StopReason.CANCEL)
+        end_unclaimed(child_id)
 
 
 def end_unclaimed(execution_id: int) -> bool:
@@ -27,12 +41,17 @@ def end_unclaimed(execution_id: int) -> bool:
     """
     with transaction.atomic():
         branches = list(Branch.objects.select_for_update().filter(execution_id=execution_id).order_by("pk"))
-        if not branches or any(branch.claimed_by for branch in branches):
+        if not branches or any(branch.claimed_by or branch.kind in AFTER_END for branch in branches):
             return False
         execution = Execution.objects.get(pk=execution_id)
         now = clock.now()
         Branch.objects.filter(execution_id=execution_id).exclude(pk=branches[0].pk).delete()
-        checkpoint.finish(_as_claim(branches[0], execution), [], status=ExecutionStatus.CANCELLED, started_at=now)
+        transitions.cancel_waits(execution_id)
+        claim = _as_claim(branches[0], execution)
+        compiled = program.of_version(execution.version_id)
+        close = closing.Close(claim, compiled) if closing.is_needed(compiled) else None
+        checkpoint.finish(claim, [], status=ExecutionStatus.CANCELLED, started_at=now, closing=close)
+    stop_children(execution_id)
     return True
 
 
@@ -57,5 +76,6 @@ def _as_claim(branch: Branch, execution: Execution) -> Claim:
         started_at=execution.started_at,
         deadline_at=execution.deadline_at,
         more_due=False,
+        cause_chain=execution.cause_chain,
         claimed_by=branch.claimed_by,
     )

@@ -9,6 +9,7 @@ from core import clock, logs
 from workflows import enqueue
 from workflows.choices import Lane
 from workflows.engine import lease
+from workflows.engine.slots import sweep_slots
 from workflows.engine.stop import end_unclaimed
 
 log = logs.get(__name__)
@@ -24,6 +25,7 @@ def sweep() -> int:
     """
     free_expired_leases()
     stop_overdue_executions()
+    sweep_slots()
     return sum(_ring_for_due(lane) for lane in Lane)
 
 
@@ -59,7 +61,8 @@ def stop_overdue_executions() -> int:
         )
         cursor.execute(
             "SELECT b.execution_id FROM workflow_branches b JOIN workflow_executions e ON e.id = b.execution_id"
-            " WHERE e.stop_requested <> '' AND e.status IN ('pending', 'running') AND b.claimed_by = '' LIMIT %s",
+            " WHERE e.stop_requested <> '' AND e.status IN ('pending', 'running') AND b.claimed_by = ''"
+            " AND e.ends_as = '' LIMIT %s",
             [STOPS_PER_SWEEP],
         )
         idle = [row[0] for row in cursor.fetchall()]
@@ -68,7 +71,21 @@ def stop_overdue_executions() -> int:
             end_unclaimed(execution_id)
         except DatabaseError:
             log.exception("stop.failed", execution_id=execution_id)
+    stop_orphans()
     return len(idle)
+
+
+def stop_orphans() -> int:
+    """Ask executions to stop whose parent waited for them and ended, should its worker have died before it could."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE workflow_executions c SET stop_requested = 'cancel', updated_at = %s"
+            " FROM workflow_executions p WHERE p.id = c.parent_id AND c.wakes_branch_id IS NOT NULL"
+            " AND c.status IN ('pending', 'running') AND c.stop_requested = ''"
+            " AND p.status IN ('failed', 'cancelled', 'timeout')",
+            [clock.now()],
+        )
+        return int(cursor.rowcount)
 
 
 def _ring_for_due(lane: Lane) -> int:

@@ -6,6 +6,7 @@ What the contract lets pass, passes with a warning: an empty required text, an u
 import difflib
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
+from itertools import chain
 from typing import Any
 
 from pydantic import ValidationError
@@ -25,6 +26,7 @@ MOST_PROBLEMS = 100
 # Guessing what was meant compares every pair of names; a definition this large is no typing mistake.
 MOST_NAMES_TO_GUESS_FROM = 50
 LONGEST_SHOWN = 80
+LARGEST_INDEX = "9999"
 CONDITIONALS = frozenset({"conditional", "condition"})
 
 
@@ -38,9 +40,22 @@ def problems_of(canonical: dict[str, Any]) -> list[DefinitionProblem]:
         return [DefinitionProblem("/steps", "must be a list of steps", "type_error")]
     if not isinstance(canonical.get("variables"), dict):
         return [DefinitionProblem("/variables", "must be an object", "type_error")]
-    if (count := _count(steps)) > MOST_STEPS:
+    last = canonical.get("finally")
+    if (count := _count(steps) + _count(last if isinstance(last, list) else [])) > MOST_STEPS:
         return [DefinitionProblem("/steps", f"{count} steps; at most {MOST_STEPS} are allowed", "too_many_steps")]
-    return _bounded(_list_problems(steps, "/steps", known=set()))
+    return _bounded(chain(_list_problems(steps, "/steps", known=set()), _final_problems(canonical, steps)))
+
+
+def _final_problems(canonical: dict[str, Any], steps: list[Any]) -> Iterator[DefinitionProblem]:
+    final = canonical.get("finally", [])
+    if not isinstance(final, list):
+        yield DefinitionProblem("/finally", "must be a list of steps", "type_error")
+        return
+    known = {str(step.get("name")) for step in steps if isinstance(step, dict)}
+    yield from _list_problems(final, "/finally", known=known, prefix="finally/")
+    error_workflow = canonical.get("settings", {}).get("error_workflow_id", 1)
+    if isinstance(error_workflow, bool) or not isinstance(error_workflow, int) or error_workflow < 1:
+        yield DefinitionProblem("/error_workflow_id", "must be the id of a workflow", "type_error")
 
 
 def _bounded(problems: Iterator[DefinitionProblem]) -> list[DefinitionProblem]:
@@ -58,7 +73,7 @@ def _bounded(problems: Iterator[DefinitionProblem]) -> list[DefinitionProblem]:
 
 def _count(steps: list[Any]) -> int:
     """Count steps at every depth; an action that is one step counts for one."""
-    inner = (branch for step in steps for branch in (*_actions(step).values(), _error_branch(step)))
+    inner = (branch for step in steps for branch in (*_actions(step).values(), _error_branch(step), _parts(step)))
     return len(steps) + sum(_count(_inner_steps(branch)) for branch in inner)
 
 
@@ -112,9 +127,25 @@ def _step_problems(
     yield from _expression_problems(kind, config, f"{place}/config", known)
     if step["type"] in CONDITIONALS:
         yield from _action_problems(step, place, siblings, known, path)
+    elif step["type"] in ("parallel", "foreach"):
+        yield from _part_problems(step, f"{place}/config/steps", known, path)
     if "when" in step:
         yield from _when_problems(step["when"], f"{place}/when")
     yield from _on_error_problems(step, place, known, path)
+    if "compensate" in step:
+        yield from _compensate_problems(step, place, known, path)
+
+
+def _compensate_problems(step: dict[str, Any], place: str, known: set[str], path: str) -> Iterator[DefinitionProblem]:
+    undoing = step["compensate"]
+    if not isinstance(undoing, dict):
+        yield DefinitionProblem(f"{place}/compensate", "must be a step", "type_error")
+    elif undoing.get("type") in (*CONDITIONALS, "parallel", "foreach", "stop"):
+        message = f"must be a step of its own, not {_shown(undoing['type'])}"
+        yield DefinitionProblem(f"{place}/compensate/type", message, "compensate_invalid")
+    else:
+        known = known | {str(step["name"])}
+        yield from _step_problems(undoing, f"{place}/compensate", [], known, f"{path}/compensate")
 
 
 def _on_error_problems(step: dict[str, Any], place: str, known: set[str], path: str) -> Iterator[DefinitionProblem]:
@@ -125,6 +156,32 @@ def _on_error_problems(step: dict[str, Any], place: str, known: set[str], path: 
     elif step.get("on_error", "fail") not in ("fail", "continue"):
         message = "must be fail, continue, or a list of steps to run instead"
         yield DefinitionProblem(f"{place}/on_error", message, "on_error_invalid")
+
+
+def _part_problems(step: dict[str, Any], place: str, known: set[str], path: str) -> Iterator[DefinitionProblem]:
+    """Check the steps of a loop, or of each branch of a `parallel`: those of one see nothing of another's."""
+    steps = step["config"].get("steps")
+    if not isinstance(steps, list) or not steps:
+        return  # the config's model says so
+    inside = known | {str(step["name"])}
+    if step["type"] == "foreach":
+        yield from _list_problems(steps, place, known=inside, prefix=f"{path}/{LARGEST_INDEX}/")
+        return
+    names: set[str] = set()
+    for index, part in enumerate(steps):
+        where = f"{place}/{index}"
+        if not isinstance(part, dict):
+            yield DefinitionProblem(where, "must be an object", "type_error")
+            continue
+        yield from _name_problems(part["name"], where, inside | names, f"{path}/")
+        names.add(str(part["name"]))
+        if "steps" not in part or "type" in part:
+            yield from _step_problems(part, where, [], inside, f"{path}/{part['name']}")
+        elif isinstance(part["steps"], list) and part["steps"]:
+            prefix = f"{path}/{part['name']}/"
+            yield from _list_problems(part["steps"], f"{where}/steps", known=inside, prefix=prefix)
+        else:
+            yield DefinitionProblem(f"{where}/steps", "must be a list of steps", "type_error")
 
 
 def _envelope_problems(step: dict[str, Any], place: str) -> Iterator[DefinitionProblem]:
@@ -159,7 +216,7 @@ def _config_problems(kind: Step[Any], config: dict[str, Any], place: str) -> Ite
     except ValidationError as error:
         for item in error.errors():
             # What is never filled in, such as a conditional's actions, cannot become right by an expression.
-            if item["loc"][0] in kind.raw_keys or not _holds_expression(item.get("input")):
+            if set(item["loc"][:1]) & kind.raw_keys or not _holds_expression(item.get("input")):
                 where = "/".join(map(str, item["loc"]))
                 yield DefinitionProblem(f"{place}/{where}", item["msg"], "config_invalid")
     if kind.type == "http_request" and not config.get("url"):
@@ -265,6 +322,14 @@ def _actions(step: Any) -> dict[str, dict[str, Any]]:
         return {}
     keys = ("true_action", "false_action")
     return {key: config[key] for key in keys if isinstance(config.get(key), dict)}
+
+
+def _parts(step: Any) -> dict[str, Any]:
+    """Return the config of a `parallel` or `foreach`, which holds its steps."""
+    if not isinstance(step, dict) or step.get("type") not in ("parallel", "foreach"):
+        return {}
+    config = step.get("config")
+    return config if isinstance(config, dict) else {}
 
 
 def _error_branch(step: Any) -> dict[str, Any]:

@@ -36,6 +36,9 @@ class Execution(models.Model):
     status = models.CharField(max_length=16, choices=ExecutionStatus, default=ExecutionStatus.PENDING)
     priority = models.SmallIntegerField(choices=Priority, default=Priority.NORMAL)
     stop_requested = models.CharField(max_length=16, choices=StopReason, blank=True)
+    ends_as = models.CharField(
+        max_length=16, blank=True, db_default="", help_text="Its final status, while it undoes steps or runs the last."
+    )
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(null=True)  # noqa: DJ001  (null in the contract)
     retry_count = models.IntegerField(default=0)
@@ -51,6 +54,7 @@ class Execution(models.Model):
     parent = models.ForeignKey(
         "self", null=True, on_delete=models.SET_NULL, related_name="children", db_constraint=False, db_index=False
     )
+    wakes_branch_id = models.BigIntegerField(null=True, help_text="The parent's branch that waits for the end.")
     cause_chain = models.JSONField(default=list, help_text="Workflow ids from the first cause to this one.")
     is_test = models.BooleanField(default=False, help_text="A run of a draft; counted apart.")
     deadline_at = models.DateTimeField(null=True, help_text="When the whole execution times out.")
@@ -97,6 +101,12 @@ class Execution(models.Model):
             ),
             # Reader: the children of a parent, and what was run again; few rows have either.
             models.Index(fields=("parent",), name="executions_by_parent", condition=models.Q(parent__isnull=False)),
+            # Reader: the sweep, children whose parent has ended before them.
+            models.Index(
+                fields=("parent",),
+                name="executions_live_children",
+                condition=models.Q(wakes_branch_id__isnull=False, status__in=("pending", "running")),
+            ),
             models.Index(fields=("rerun_of",), name="executions_by_rerun", condition=models.Q(rerun_of__isnull=False)),
             # Reader: the admin's filter by trigger.
             models.Index(fields=("trigger_type", "-id"), name="executions_by_trigger"),
@@ -124,9 +134,19 @@ class Branch(models.Model):
     path = models.CharField(max_length=512, blank=True, help_text="Prefix of its steps' paths; empty for the root.")
     kind = models.CharField(max_length=16, choices=BranchKind, default=BranchKind.ROOT)
     cursor = models.IntegerField(default=0, help_text="Index of the next node in the version's program.")
-    attempt = models.IntegerField(default=1, help_text="Attempt number of the node at the cursor.")
-    first_item = models.IntegerField(null=True, help_text="First item of a foreach chunk (100 at most).")
+    attempt = models.IntegerField(
+        default=1, help_text="Attempt number of the node at the cursor; 0: the one after those it has."
+    )
+    first_item = models.IntegerField(null=True, help_text="The present item of a foreach chunk (100 at most).")
     last_item = models.IntegerField(null=True)
+    ended = models.JSONField(
+        default=list,
+        db_default=models.Value([], models.JSONField()),
+        help_text="What its ended children came to: [{name, error, error_code}], of a loop the failed items only.",
+    )
+    failed_items = models.JSONField(
+        default=list, db_default=models.Value([], models.JSONField()), help_text="Of a foreach chunk, as `ended`."
+    )
     lane = models.CharField(max_length=8, choices=Lane, default=Lane.FLOW)
     wake_at = models.DateTimeField(null=True)
     waiting_on = models.CharField(max_length=16, choices=WaitingOn, blank=True)
@@ -158,6 +178,17 @@ class Branch(models.Model):
                 name="branches_timer",
                 condition=models.Q(claimed_by="", wake_at__isnull=False),
             ),
+            # Readers: `engine.slots`, who holds a slot of a key and who waits for one, the next first.
+            models.Index(
+                fields=("workflow_id", "concurrency_key", "id"),
+                name="branches_slot_holders",
+                condition=~models.Q(concurrency_key="") & ~models.Q(waiting_on="slot"),
+            ),
+            models.Index(
+                fields=("workflow_id", "concurrency_key", "rank", "id"),
+                name="branches_slot_waiters",
+                condition=~models.Q(concurrency_key="") & models.Q(waiting_on="slot"),
+            ),
             # Reader: joins, the children of a parent.
             models.Index(fields=("parent",), name="branches_by_parent", condition=models.Q(parent__isnull=False)),
             # Reader: sweep, leases that ran out.
@@ -177,6 +208,9 @@ class StepAttempt(models.Model):
         Execution, on_delete=models.CASCADE, related_name="attempts", db_constraint=False, db_index=False
     )
     path = models.CharField(max_length=512)
+    scope = models.CharField(
+        max_length=512, blank=True, db_default="", help_text="Path of the loop's item or parallel branch it ran in."
+    )
     attempt = models.IntegerField(default=1)
     node = models.IntegerField(help_text="Index in the version's program.")
     step_order = models.IntegerField(help_text="From 1 in its list.")
@@ -186,6 +220,7 @@ class StepAttempt(models.Model):
     status = models.CharField(max_length=16, choices=StepStatus)
     input_data = models.JSONField(null=True, help_text="The config after expressions, secrets masked.")
     output_data = models.JSONField(null=True)
+    spill_id = models.BigIntegerField(null=True, help_text="Spill that holds the output, where it is large.")
     error_code = models.CharField(max_length=64, blank=True)
     error_message = models.TextField(null=True)  # noqa: DJ001
     warnings = models.JSONField(default=list)
@@ -204,6 +239,10 @@ class StepAttempt(models.Model):
         indexes = (
             # Reader: retention.
             models.Index(fields=("created_at",), name="step_attempts_by_age"),
+            # Reader: the sweep of outputs in the storage that no attempt names.
+            models.Index(
+                fields=("spill_id",), name="step_attempts_spilled", condition=models.Q(spill_id__isnull=False)
+            ),
         )
 
     def __str__(self) -> str:

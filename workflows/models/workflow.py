@@ -6,7 +6,7 @@ from django.db import models
 
 from accounts.models import Owner
 from core import clock, ids
-from workflows.choices import Dialect, WorkflowStatus
+from workflows.choices import ConcurrencyPolicy, Dialect, WorkflowStatus
 
 
 class Workflow(models.Model):
@@ -32,9 +32,9 @@ class Workflow(models.Model):
         default=False, help_text="Set by the author: wall clock. Otherwise only time not spent waiting counts."
     )
     strict_expressions = models.BooleanField(default=False, help_text="An unknown name fails the step.")
-    concurrency_limit = models.IntegerField(null=True, blank=True)
+    concurrency_limit = models.IntegerField(null=True, blank=True, help_text="How many executions run at a time.")
     concurrency_key = models.CharField(max_length=255, blank=True, help_text="An expression; one limit per value.")
-    concurrency_policy = models.CharField(max_length=16, default="queue")
+    concurrency_policy = models.CharField(max_length=16, choices=ConcurrencyPolicy, default=ConcurrencyPolicy.QUEUE)
     published_version = models.ForeignKey(
         "WorkflowVersion", null=True, on_delete=models.PROTECT, related_name="+", db_constraint=False
     )
@@ -51,7 +51,10 @@ class Workflow(models.Model):
     saga_id = models.CharField(max_length=64, blank=True)
     correlation_id = models.CharField(max_length=128, blank=True)
     tenant_id = models.CharField(max_length=128, blank=True)
-    retention_days = models.IntegerField(null=True, blank=True)
+    # Null: the product's own settings (RETENTION_DAYS and its kin).
+    retention_days = models.IntegerField(null=True, blank=True, help_text="How long ended executions are kept.")
+    retention_failed_days = models.IntegerField(null=True, blank=True, help_text="How long failed ones are kept.")
+    retention_count = models.IntegerField(null=True, blank=True, help_text="How many ended executions are kept.")
     created_by = models.CharField(max_length=255, blank=True)
     created_at = models.DateTimeField(default=clock.now, editable=False)
     updated_at = models.DateTimeField(default=clock.now)

@@ -29,10 +29,11 @@ from workflows.choices import (
     WorkflowStatus,
 )
 from workflows.engine import stop
+from workflows.engine.launch import Start
 from workflows.models import Execution, ScheduleSlot, Workflow, WorkflowSchedule
 from workflows.schedule import Timetable
 from workflows.services import schedules
-from workflows.services.executions import Start, Started, start_execution
+from workflows.services.executions import Started, start_execution
 
 log = logs.get(__name__)
 

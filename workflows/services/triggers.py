@@ -8,8 +8,9 @@ from core import clock, faults, logs
 from files import services as files
 from workflows import enqueue
 from workflows.choices import Lane, TriggerType, WorkflowStatus
+from workflows.engine.launch import Start
 from workflows.models import Evaluation, Workflow
-from workflows.services.executions import Start, start_execution
+from workflows.services.executions import start_execution
 
 log = logs.get(__name__)
 

@@ -1,6 +1,9 @@
 """What expressions beyond a path can do, and that they can do no more."""
 
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -190,6 +193,33 @@ def test_what_would_blow_up_is_refused_at_once(source: str) -> None:
         resolve("{{ " + source + " }}", SCOPE, strict=True)
     assert caught.value.code in {"too_large", "evaluation_failed", "not_allowed", "unknown_name", "bad_expression"}
     assert time.perf_counter() - started < 2
+
+
+# Nothing may be caught here but the module's own errors: a MemoryError ends the process.
+WITHIN_64_MIB = """
+import re, resource, signal
+from core.expressions import ExpressionError, resolve
+from tests.unit.core.test_expressions_sandbox import BOMBS, ESCAPES, SCOPE
+
+kib = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1])
+resource.setrlimit(resource.RLIMIT_AS, ((kib + 64 * 1024) * 1024,) * 2)
+signal.alarm(60)
+for source in [*ESCAPES, *BOMBS]:
+    try:
+        resolve("{{ " + source + " }}", SCOPE, strict=True)
+    except ExpressionError:
+        pass
+print("held")
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the size of a process is read from /proc")
+def test_all_of_them_together_need_no_more_than_64_mib_and_never_hang() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WITHIN_64_MIB], capture_output=True, text=True, timeout=90, check=False
+    )
+
+    assert (done.stdout.strip(), done.returncode) == ("held", 0), done.stderr[-2000:]
 
 
 @pytest.mark.parametrize(

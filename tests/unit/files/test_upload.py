@@ -1,7 +1,7 @@
-import re
 import hashlib
 import io
 import os
+import re
 import time
 
 import pytest

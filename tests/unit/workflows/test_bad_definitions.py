@@ -73,6 +73,20 @@ def test_every_field_of_an_action_may_have_any_type_without_a_crash(field: str, 
     judge(conditional({"type": "log", "config": {}, field: value}))
 
 
+@pytest.mark.parametrize("value", WRONG_TYPES, ids=repr)
+@pytest.mark.parametrize("kind", ["parallel", "foreach"])
+@pytest.mark.parametrize("place", ["steps", "parallel_steps", "items", "max_concurrency", "name", "inner"])
+def test_every_field_of_a_loop_or_parallel_may_have_any_type_without_a_crash(place: str, kind: str, value: Any) -> None:
+    config: dict[str, Any] = {"items": [1], "steps": [{"type": "log", "config": {}}]}
+    if place == "name":
+        config["steps"][0]["name"] = value
+    elif place == "inner":
+        config["steps"] = [{"name": "list", "steps": value}, value]
+    else:
+        config[place] = value
+    judge([{"name": "a", "type": kind, "config": config}])
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -83,14 +97,21 @@ ACTIONS: st.SearchStrategy[Any] = st.deferred(
     lambda: JSON | st.fixed_dictionaries({}, optional={"steps": STEPS | JSON, "type": KINDS})
 )
 KINDS: st.SearchStrategy[Any] = (
-    st.sampled_from(["log", "delay", "conditional", "data_transform", "http_request", "file_process"]) | JSON
+    st.sampled_from(
+        [*("log", "delay", "conditional", "data_transform", "http_request", "file_process"), *("parallel", "foreach")]
+    )
+    | JSON
 )
 STEP: st.SearchStrategy[Any] = st.fixed_dictionaries(
     {"type": KINDS},
     optional={
-        **dict.fromkeys(("name", "id", "when", "retry", "effect", "on_error", "timeout_seconds"), JSON),
+        **dict.fromkeys(("name", "id", "when", "retry", "effect", "timeout_seconds"), JSON),
+        "on_error": ACTIONS | STEPS,
         "depends_on": st.lists(st.sampled_from(["step_0", "step_1", "x"])) | JSON,
-        "config": st.fixed_dictionaries({}, optional={"condition": JSON, "true_action": ACTIONS, "url": JSON}) | JSON,
+        "config": st.fixed_dictionaries(
+            {}, optional={"condition": JSON, "true_action": ACTIONS, "url": JSON, "steps": STEPS | JSON}
+        )
+        | JSON,
     },
 )
 

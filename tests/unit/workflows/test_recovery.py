@@ -368,6 +368,23 @@ def test_owners_take_turns_within_a_claim_however_long_one_of_them_queues() -> N
     assert late in [claim.execution_id for claim in lease.claim(Lane.FLOW, limit=2)]
 
 
+def test_one_high_behind_five_thousand_low_is_claimed_next() -> None:
+    workflow = factories.make_workflow([{"name": "act", "type": "log", "config": {}}])
+    factories.multiply(factories.start(workflow, priority=3), 4999)
+    high = factories.start(workflow, priority=1)
+
+    assert Branch.objects.count() == 5001
+    assert factories.claim_one().execution_id == high.pk
+
+
+def test_one_execution_behind_five_thousand_of_another_owner_is_in_the_next_claim() -> None:
+    steps = [{"name": "act", "type": "log", "config": {}}]
+    factories.multiply(factories.start(factories.make_workflow(steps)), 4999)
+    late = factories.start(factories.make_workflow(steps)).pk
+
+    assert late in [claim.execution_id for claim in lease.claim(Lane.FLOW, limit=2)]
+
+
 def test_workflows_of_one_owner_take_turns_however_long_one_of_them_queues() -> None:
     steps = [{"name": "act", "type": "log", "config": {}}]
     owner = factories.make_owner()

@@ -351,10 +351,10 @@ def test_secrets_of_the_environment_are_masked_in_what_is_stored(monkeypatch: py
     monkeypatch.setenv("API_TOKEN", "s3cret-value")
     with override_settings(WORKFLOW_ENV_ALLOWLIST=["API_TOKEN"]):
         context.allowed_environment.cache_clear()
-        context.secret_needles.cache_clear()
+        context.environment_needles.cache_clear()
         execution = factories.run(factories.make_workflow([log_step("leak", "token {{env.API_TOKEN}}!")]))
     context.allowed_environment.cache_clear()
-    context.secret_needles.cache_clear()
+    context.environment_needles.cache_clear()
 
     row = StepAttempt.objects.get(execution=execution)
     assert row.input_data == {"message": "token ***!"}

@@ -6,16 +6,19 @@ A step type is a subclass of `Step` with a pydantic model of its config. It is r
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from core.expressions import Scope
-from workflows.choices import Effect, Lane
+from workflows.choices import Effect, Lane, WaitingOn
+
+if TYPE_CHECKING:
+    from workflows.engine.checkpoint import Ended
 
 
 class StepConfig(BaseModel):
@@ -64,10 +67,17 @@ class Output:
 
 @dataclass(frozen=True)
 class Wait:
-    """The step waits until a time; the worker is free meanwhile, then `resume` is called."""
+    """The step waits; the worker is free meanwhile, then `resume` is called.
 
-    until: datetime
+    A timer waits until a time. Whatever else is waited for wakes the branch when it comes, at `until` at the
+    latest if that is given. `begin(branch id)` is called in the transaction that stores the wait: rows that wake
+    the branch are made there, so that nothing can come before the wait is there.
+    """
+
+    until: datetime | None
     reason: str
+    on: WaitingOn = WaitingOn.TIMER
+    begin: Callable[[int], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,39 @@ class Choose:
     data: dict[str, Any]
 
 
-Outcome = Output | Wait | Choose
+@dataclass(frozen=True)
+class Spawn:
+    """The step's lists run in branches of their own; the worker is free until all have ended, then `resume`.
+
+    Of a loop, `count` items with at most `at_once` in flight.
+    """
+
+    reason: str
+    count: int | None = None
+    at_once: int = 1
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The execution ends here: completed, or failed with a message."""
+
+    data: dict[str, Any]
+    failed: bool
+    message: str
+
+
+Outcome = Output | Wait | Choose | Spawn | Stop
+
+
+class Children(Protocol):
+    """What the branches that a step began came to."""
+
+    @property
+    def ended(self) -> list["Ended"]:
+        """Return the children's ends; of a loop the failed items only."""
+
+    def outputs(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the output of the last step of each child named; None where it was skipped or failed."""
 
 
 @dataclass
@@ -99,10 +141,12 @@ class StepContext:
     deadline: datetime
     scope: Scope
     trigger: dict[str, Any]
-    previous_output: dict[str, Any] | None
+    cause_chain: tuple[int, ...]
+    previous_output: Mapping[str, Any] | None
     strict: bool
     correlation_id: str
     cancel_requested: Callable[[], bool]
+    children: Children
     lines: list[dict[str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     output_file_ids: list[int] = field(default_factory=list)
@@ -127,6 +171,8 @@ class Step(ABC, Generic[ConfigT]):
     lane: ClassVar[Lane | None] = Lane.FLOW
     # Config keys that hold definitions of other steps, not expressions of this one.
     raw_keys: ClassVar[frozenset[str]] = frozenset()
+    # Config keys of which the stored input holds the length only, where they are long: outputs hold them already.
+    counted_keys: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def run(self, config: ConfigT, context: StepContext) -> Outcome:

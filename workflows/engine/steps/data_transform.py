@@ -48,4 +48,4 @@ def default_source(context: StepContext) -> Any:
     previous = context.previous_output
     if previous is None:
         return context.trigger
-    return previous["json"] if previous.get("json") is not None else previous
+    return previous["json"] if previous.get("json") is not None else dict(previous)

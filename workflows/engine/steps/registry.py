@@ -10,7 +10,11 @@ from django.conf import settings
 from workflows.engine.steps.base import Step
 
 ENTRY_POINT_GROUP = "pyairtable_automation.steps"
-BUILT_IN_MODULES = ("log", "delay", "conditional", "data_transform", "http_request", "file_process", "notification")
+BUILT_IN_MODULES = (
+    *("log", "delay", "conditional", "parallel", "foreach", "workflow", "stop"),
+    *("wait_for_event", "approval"),
+    *("data_transform", "http_request", "file_process", "notification"),
+)
 
 _types: dict[str, Step[Any]] = {}
 

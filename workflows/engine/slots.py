@@ -1,0 +1,118 @@
+"""Concurrency limits: how many executions of a workflow, or of one value of its key, run at a time (ENGINE 5).
+
+A root branch with a concurrency key holds a slot unless it waits for one. Whoever counts takes the key's
+advisory lock first: counting alone lets too many in under READ COMMITTED. Lock order: the own branch's row,
+then the advisory lock, then rows of executions and of branches that wait.
+"""
+
+from typing import Any
+
+from django.db import connection, transaction
+
+from core.db import hot_cursor
+from core.expressions import ExpressionError, Scope, resolve
+from workflows import enqueue
+from workflows.choices import ConcurrencyPolicy, StopReason, WaitingOn
+from workflows.errors import ConcurrencyKeyInvalid, SlotsTaken
+from workflows.models import Execution, Workflow
+
+LONGEST_KEY = 200
+KEYS_PER_SWEEP = 200
+
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, %(workflow)s))"
+_HOLDERS = """
+SELECT execution_id FROM workflow_branches
+WHERE workflow_id = %(workflow)s AND concurrency_key = %(key)s AND waiting_on <> 'slot' ORDER BY id
+"""
+_ADMIT = """
+UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id IN (
+  SELECT id FROM workflow_branches
+  WHERE workflow_id = %(workflow)s AND concurrency_key = %(key)s AND waiting_on = 'slot'
+  ORDER BY rank, id LIMIT %(free)s FOR UPDATE SKIP LOCKED
+) RETURNING lane
+"""
+# The waiters' index by key, one step for each key however many wait for it.
+_WAITING_KEYS = """
+WITH RECURSIVE keys AS (
+  (SELECT workflow_id, concurrency_key FROM workflow_branches WHERE waiting_on = 'slot' AND concurrency_key <> ''
+   ORDER BY workflow_id, concurrency_key LIMIT 1)
+  UNION ALL
+  SELECT following.* FROM keys CROSS JOIN LATERAL (
+    SELECT workflow_id, concurrency_key FROM workflow_branches
+    WHERE waiting_on = 'slot' AND concurrency_key <> ''
+      AND (workflow_id, concurrency_key) > (keys.workflow_id, keys.concurrency_key)
+    ORDER BY workflow_id, concurrency_key LIMIT 1
+  ) following
+) SELECT workflow_id, concurrency_key FROM keys LIMIT %(most)s
+"""
+
+
+def key_of(workflow: Workflow, trigger_data: dict[str, Any]) -> str:
+    """Return the concurrency key of a start: "" without a limit, else one for each value of the key expression.
+
+    Raises ConcurrencyKeyInvalid.
+    """
+    if workflow.concurrency_limit is None:
+        return ""
+    scope = Scope({"trigger": trigger_data, "input": trigger_data, "workflow_id": workflow.pk})
+    try:
+        value = resolve(workflow.concurrency_key, scope).value
+    except ExpressionError as error:
+        raise ConcurrencyKeyInvalid(str(error)) from error
+    return f"={value}"[:LONGEST_KEY]
+
+
+def enter(workflow: Workflow, key: str) -> str:
+    """Return what a new root branch of `key` waits for: "" if a slot is free, else `slot`.
+
+    The caller's transaction inserts the branch. Raises SlotsTaken where the policy is to skip.
+    """
+    if not key or workflow.concurrency_limit is None:
+        return ""
+    with hot_cursor() as cursor:
+        holders = _holders(cursor, workflow.pk, key)
+    limit = workflow.concurrency_limit
+    if len(holders) < limit:
+        return ""
+    if workflow.concurrency_policy == ConcurrencyPolicy.SKIP:
+        raise SlotsTaken(limit)
+    if workflow.concurrency_policy == ConcurrencyPolicy.CANCEL_RUNNING:
+        oldest = holders[: len(holders) - limit + 1]
+        Execution.objects.filter(pk__in=oldest, stop_requested="").update(stop_requested=StopReason.CANCEL)
+    return WaitingOn.SLOT
+
+
+def reason(workflow: Workflow) -> str:
+    """Return the sentence of a branch that waits for a slot."""
+    limit = workflow.concurrency_limit
+    each = f" with the same {workflow.concurrency_key}" if workflow.concurrency_key else ""
+    return f"waits for one of {limit} slots: {limit} executions of workflow '{workflow.name}'{each} run"[:512]
+
+
+def pass_on(cursor: Any, workflow_id: int, key: str) -> None:
+    """Let the next in, inside the transaction in which a holder of the key ends."""
+    held = len(_holders(cursor, workflow_id, key))
+    limit = Workflow.objects.values_list("concurrency_limit", flat=True).get(pk=workflow_id)
+    # Without a limit any longer nobody has to wait.
+    free = limit - held if limit is not None else KEYS_PER_SWEEP
+    if free > 0:
+        cursor.execute(_ADMIT, {"workflow": workflow_id, "key": key, "free": free})
+        for lane in {lane for (lane,) in cursor.fetchall()}:
+            enqueue.ring_lane_on_commit(lane)
+
+
+def sweep_slots() -> int:
+    """Let in who waits although a slot is free: after limits were raised, or a holder was deleted by hand."""
+    with connection.cursor() as cursor:
+        cursor.execute(_WAITING_KEYS, {"most": KEYS_PER_SWEEP})
+        keys = cursor.fetchall()
+    for workflow_id, key in keys:
+        with transaction.atomic(), hot_cursor() as cursor:
+            pass_on(cursor, workflow_id, key)
+    return len(keys)
+
+
+def _holders(cursor: Any, workflow_id: int, key: str) -> list[int]:
+    cursor.execute(_LOCK, {"key": key, "workflow": workflow_id})
+    cursor.execute(_HOLDERS, {"key": key, "workflow": workflow_id})
+    return [execution_id for (execution_id,) in cursor.fetchall()]
