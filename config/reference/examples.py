@@ -101,6 +101,32 @@ CONDITIONS: list[Any] = [
 ]
 
 STEPS: dict[str, dict[str, Any]] = {
+    "approval": {"group": "Finance", "message": "Pay {{trigger.total}} EUR?", "timeout_seconds": 86_400},
+    "foreach": {
+        "items": "{{trigger.lines}}",
+        "max_concurrency": 5,
+        "on_item_error": "continue",
+        "steps": [
+            {
+                "name": "send",
+                "type": "http_request",
+                "config": {"method": "POST", "url": "https://api.example.com/lines", "json": "{{item}}"},
+            }
+        ],
+    },
+    "parallel": {
+        "steps": [
+            {"name": "stock", "type": "http_request", "config": {"url": "https://api.example.com/stock"}},
+            {"name": "price", "steps": [{"name": "ask", "type": "log", "config": {"message": "Which price?"}}]},
+        ]
+    },
+    "stop": {"status": "failed", "message": "No lines in {{trigger.original_filename}}"},
+    "wait_for_event": {
+        "event_type": "payment.received",
+        "filter": "{{event.data.order_id}} == {{trigger.order_id}}",
+        "timeout_seconds": 3600,
+    },
+    "workflow": {"workflow_id": 12, "input": {"file_id": "{{trigger.file_id}}"}, "wait": True},
     "conditional": {
         "condition": "{{trigger.total}} > 1000",
         "true_action": {"type": "log", "config": {"message": "A large one"}},

@@ -32,7 +32,14 @@ ENVELOPE = {
     "on_error": '`fail` (default), `continue`, or `{"steps": [...]}`: what runs instead',
     "continue_on_error": "true is another spelling of `on_error: continue`",
     "effect": "what repeating it does outside: `pure`, `idempotent` or `once`; default: the type's",
-    "compensate": "kept as it is given; nothing runs it yet",
+    "compensate": "a step that undoes this one, should the execution fail, time out or be cancelled after it completed",
+}
+DOCUMENT = {
+    "steps": "the list",
+    "variables": "values that expressions read as `{{variables.name}}`",
+    "finally": "steps that run whatever came of the others; they see how it ends as `{{outcome.status}}`",
+    "error_workflow_id": "the workflow that is started when an execution fails or times out",
+    "strict_expressions": "true: an unknown name fails its step",
 }
 EFFECTS = {
     Effect.PURE: "no effect outside; a crash may run it again and nobody can tell",
@@ -61,8 +68,15 @@ def steps_page() -> str:
         table(("key", "meaning"), ([code(name), text] for name, text in ENVELOPE.items())),
         "## Effect classes",
         table(("class", "meaning"), ([code(str(name)), text] for name, text in EFFECTS.items())),
-        *(part for kind in registry.all_types() for part in _parts(kind)),
+        "## Beside the steps",
+        table(("key of `workflow_config`", "meaning"), ([code(name), text] for name, text in DOCUMENT.items())),
+        *(part for kind in registry.all_types() if _is_ours(kind) for part in _parts(kind)),
     )
+
+
+def _is_ours(kind: Step[Any]) -> bool:
+    """Tell whether the product brings the type: other apps' and the tests' own are documented by them."""
+    return type(kind).__module__.startswith("workflows.engine.steps.")
 
 
 def _parts(kind: Step[Any]) -> list[str]:
