@@ -2,6 +2,7 @@
 
 import pytest
 from cryptography.fernet import Fernet
+from django.core.management import call_command
 from django.db import connection
 from pytest_django import DjangoAssertNumQueries, Settings
 
@@ -89,7 +90,7 @@ def test_names_are_the_owners_own(owner: Owner) -> None:
     make(owner)
     make(factories.make_owner("another"))
 
-    with pytest.raises(DuplicateSecret, match="^A secret named 'token' exists already$"):
+    with pytest.raises(DuplicateSecret, match=r"^A secret named 'token' exists already$"):
         make(owner)
     assert AuditEntry.objects.filter(action="secret.created").count() == 2
 
@@ -141,3 +142,11 @@ def test_encryption_is_renewed_with_the_newest_key(owner: Owner, settings: Setti
     assert secret_services.values_of(owner.pk) == Values({"token": "second-value"}, ("first-value",))
     settings.FIELD_ENCRYPTION_KEYS = [old]
     assert secret_services.values_of(owner.pk) == Values({"token": None}, ())
+
+
+def test_the_command_says_how_many_values_it_renewed(owner: Owner, capsys: pytest.CaptureFixture[str]) -> None:
+    make(owner)
+
+    call_command("renew_encryption")
+
+    assert capsys.readouterr().out == "1 values are encrypted with the first key now.\n"

@@ -331,8 +331,8 @@ def fill(count: int) -> Workflow:
             "INSERT INTO workflow_executions (uuid, workflow_id, version_id, owner_id, trigger_type, execution_config,"
             " status, priority, stop_requested, error_code, retry_count, input_file_ids, output_file_ids, saga_id,"
             " correlation_id, tenant_id, cause_chain, is_test, waited_ms, created_at, updated_at, completed_at)"
-            " SELECT gen_random_uuid(), w.id, w.published_version_id, w.owner_id, 'manual', '{}', 'completed', 2, '', '', 0, '[]', '[]', '', '', '',"
-            " '[]', false, 0, at, at, at"
+            " SELECT gen_random_uuid(), w.id, w.published_version_id, w.owner_id, 'manual', '{}', 'completed', 2,"
+            " '', '', 0, '[]', '[]', '', '', '', '[]', false, 0, at, at, at"
             " FROM (SELECT now() - n * interval '1 hour' AS at, n FROM generate_series(1, %s) n) moments"
             " JOIN workflows w ON w.id = CASE n %% 200 WHEN 0 THEN %s ELSE %s END",
             [count, rare.pk, busy.pk],

@@ -44,6 +44,7 @@ def recorder(settings: Settings) -> Iterator[Recorder]:
 
 class EchoConfig(StepConfig):
     says: Any = None
+    quiet: bool = False
 
 
 class Echo(Step[EchoConfig]):
@@ -55,8 +56,9 @@ class Echo(Step[EchoConfig]):
 
     def run(self, config: EchoConfig, context: StepContext) -> Output:
         text = str(config.says)
-        context.log(f"got {text}")
-        context.warnings.append(f"odd: {text}")
+        if not config.quiet:
+            context.log(f"got {text}")
+            context.warnings.append(f"odd: {text}")
         return Output({"plain": text, "basic": base64.b64encode(f"ada:{text}".encode()).decode(), text: [text]})
 
 
@@ -118,6 +120,7 @@ def test_a_step_gets_the_value_and_what_is_stored_does_not(owner: Owner, recorde
 def test_later_steps_see_the_mask_in_the_same_slice_and_in_another(owner: Owner) -> None:
     steps = [
         {"name": "echo", "type": "test_echo", "config": {"says": "{{secrets.token}}"}},
+        {"name": "quiet", "type": "test_echo", "config": {"says": "{{secrets.token}}", "quiet": True}},
         log_step("same", "{{steps.echo.plain}} {{steps.echo.basic}}"),
         {"name": "pause", "type": "delay", "config": {"seconds": 5}},
         log_step("other", "{{steps.echo.plain}} {{steps.echo.basic}}"),
@@ -129,6 +132,7 @@ def test_later_steps_see_the_mask_in_the_same_slice_and_in_another(owner: Owner)
         factories.drain_all()
 
     outputs = factories.outputs(execution)
+    assert outputs["quiet"] == outputs["echo"]
     assert outputs["echo"]["plain"] == "***"
     assert outputs["echo"]["***"] == ["***"]
     assert outputs["same"] == outputs["other"]
