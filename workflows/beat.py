@@ -18,6 +18,9 @@ from workflows.signals import swept
 
 log = logs.get(__name__)
 
+PRUNE_INTERVAL_SECONDS = 10.0
+# Bells must not wait long for it.
+PRUNE_SECONDS = 0.25
 FOLD_INTERVAL_SECONDS = 5.0
 # Workers say that they live when they hear a bell: every lane hears one at least this often.
 ROLL_CALL_SECONDS = 15.0
@@ -38,6 +41,7 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
         self._folded_at = 0.0
         self._rolled_at = 0.0
         self._swept_at = 0.0
+        self._pruned_at = 0.0
         self._checked_at = 0.0
 
     def enabled_models_qs(self) -> Any:
@@ -76,12 +80,19 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
             if time.monotonic() - self._folded_at > FOLD_INTERVAL_SECONDS:
                 services.fold_counters()
                 self._folded_at = time.monotonic()
+            self._prune()
             self._call_roll()
             health.record_beat()
         except (DatabaseError, InterfaceError) as error:
             # The database is away: the next tick tries again over a new connection.
             log.warning("sweep.failed", error=str(error))
             connection.close()
+
+    def _prune(self) -> None:
+        """Delete a little of what is older than asked for; after a full round that rests by itself."""
+        if time.monotonic() - self._pruned_at > PRUNE_INTERVAL_SECONDS:
+            services.prune_due(budget_seconds=PRUNE_SECONDS)
+            self._pruned_at = time.monotonic()
 
     def _call_roll(self) -> None:
         if time.monotonic() - self._rolled_at > ROLL_CALL_SECONDS:

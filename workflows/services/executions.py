@@ -76,7 +76,9 @@ def retry_step(attempt: StepAttempt) -> Execution:
     Raises CompensationBegun; StepNotFailed unless the step's latest attempt failed and the execution has ended.
     """
     with transaction.atomic():
-        execution = Execution.objects.select_for_update().get(pk=attempt.execution_id)
+        execution = Execution.objects.select_for_update().filter(pk=attempt.execution_id).first()
+        if execution is None:  # pruned in this very moment
+            raise StepNotFound
         latest = execution.attempts.filter(path=attempt.path).order_by("-attempt").first()
         if latest is None:
             raise StepNotFound
