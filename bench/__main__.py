@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bench import bare_celery, latency, machine, per_step, servers, stack, throughput, uploads
+from bench import bare_celery, latency, loops, machine, per_step, servers, stack, stored, throughput, uploads
 from bench.processes import Peer, environment
 from bench.report import Result, median, table, write_json
 from bench.servers import PEERS, Servers
 from bench.workloads import FIVE_PURE_STEPS
 from config.launcher import plan
 
-PARTS = ("throughput", "steps", "latency", "uploads", "lists")
+PARTS = ("throughput", "steps", "latency", "loops", "uploads", "stored", "lists")
 
 
 def main() -> None:
@@ -60,9 +60,15 @@ def _measure(found: Servers, ours: Peer, options: argparse.Namespace) -> list[Re
     if "latency" in options.parts:
         _say("trigger to done, and what an execution costs")
         results += _latency(found, workflow_id)
+    if "loops" in options.parts:
+        _say(f"a loop of {loops.ITEMS:,} requests of {loops.ANSWER_SECONDS * 1000:g} ms, {loops.AT_ONCE} at once")
+        results += _loops(found, ours, options.rounds)
     if "uploads" in options.parts:
         _say("upload to done next to its bytes written and its text extracted by themselves")
         results += _uploads(found)
+    if "stored" in options.parts:
+        _say(f"the same beside {options.stored:,} stored executions and beside none, in turn")
+        results += _stored(found, options)
     if "lists" in options.parts:
         _say(f"lists over {options.stored:,} stored executions")
         results += _lists(found, options.stored)
@@ -109,6 +115,30 @@ def _latency(found: Servers, workflow_id: int) -> list[Result]:
         Result("transactions per execution", "transactions", cost.transactions),
         Result("rows written per execution", "rows", cost.rows),
     ]
+
+
+def _loops(found: Servers, ours: Peer, rounds: int) -> list[Result]:
+    throughput.forget_executions(found)
+    runs = loops.measure(found, ours, rounds)
+    name = f"loop of {loops.ITEMS} requests, {loops.AT_ONCE} at once, next to their waiting alone"
+    return [
+        Result(name, "s", median([run.seconds for run in runs]), loops.LIMIT_SECONDS, aim=6 / loops.LIMIT_SECONDS),
+        Result(
+            "most requests in flight, as their server saw it",
+            "requests",
+            max(run.most_in_flight for run in runs),
+            aim=loops.AT_ONCE,
+        ),
+        Result("broker messages of that loop", "messages", median([run.messages for run in runs]), aim=50),
+        Result("memory that its workers grew by", "MiB", max(run.grown_mib for run in runs), aim=50),
+    ]
+
+
+def _stored(found: Servers, options: argparse.Namespace) -> list[Result]:
+    rounds = max(options.rounds, 5)
+    beside, alone = stored.measure(found, stored=options.stored, executions=options.executions, rounds=rounds)
+    name = f"5-step pure execution, drained beside {options.stored:,} stored ones, next to none"
+    return [Result(name, "1/s", median(beside), median(alone), aim=1 / 1.2, more_is_better=True)]
 
 
 def _uploads(found: Servers) -> list[Result]:

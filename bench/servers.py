@@ -18,6 +18,8 @@ from config.launcher.output import Console
 from config.launcher.state import DataFolder
 
 OURS, PEERS = "bench_automation", "bench_dbos"
+# For what is measured beside a long history, and beside none.
+STORED, EMPTY = "bench_stored", "bench_empty"
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,9 @@ def _prepare_counting(data: DataFolder) -> None:
 def _databases(found: Servers) -> Iterator[None]:
     with psycopg.connect(found.database_url("postgres"), autocommit=True) as connection:
         try:
-            for name in (OURS, PEERS):
+            for name in (OURS, PEERS, STORED, EMPTY):
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
             yield
         finally:
-            for name in (OURS, PEERS):
+            for name in (OURS, PEERS, STORED, EMPTY):
                 connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
