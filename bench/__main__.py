@@ -17,7 +17,7 @@ from bench.servers import PEERS, Servers
 from bench.workloads import FIVE_PURE_STEPS
 from config.launcher import plan
 
-PARTS = ("throughput", "steps", "latency", "loops", "uploads", "stored", "lists")
+PARTS = ("throughput", "steps", "latency", "profile", "loops", "uploads", "stored", "lists")
 
 
 def main() -> None:
@@ -60,6 +60,9 @@ def _measure(found: Servers, ours: Peer, options: argparse.Namespace) -> list[Re
     if "latency" in options.parts:
         _say("trigger to done, and what an execution costs")
         results += _latency(found, workflow_id)
+    if "profile" in options.parts:
+        _say("where the time of an execution goes, under the profiler")
+        results += _profile(found, ours, workflow_id)
     if "loops" in options.parts:
         _say(f"a loop of {loops.ITEMS:,} requests of {loops.ANSWER_SECONDS * 1000:g} ms, {loops.AT_ONCE} at once")
         results += _loops(found, ours, options.rounds)
@@ -115,6 +118,13 @@ def _latency(found: Servers, workflow_id: int) -> list[Result]:
         Result("transactions per execution", "transactions", cost.transactions),
         Result("rows written per execution", "rows", cost.rows),
     ]
+
+
+def _profile(found: Servers, ours: Peer, workflow_id: int) -> list[Result]:
+    throughput.forget_executions(found)
+    spent = ours.ask(action="profile", workflow_id=workflow_id, count=1000)
+    total = spent.pop("all")
+    return [Result(f"profile: {place}", "ms", took, total) for place, took in spent.items()]
 
 
 def _loops(found: Servers, ours: Peer, rounds: int) -> list[Result]:
