@@ -110,6 +110,8 @@ class Next:
     children: list[Child] = field(default_factory=list)
     # A wait without a known end: the time limit stands still until it ends.
     is_open_ended: bool = False
+    # A wait that lets another execution have the slot.
+    releases_slot: bool = False
     begin: Callable[[int], None] | None = None
 
 
@@ -159,10 +161,10 @@ _RELEASE = (
     "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s,"  # noqa: S608  (constants)
     " rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"
     " claimed_by = '', lease_until = NULL, lane = COALESCE(%(lane)s, lane), wake_at = %(wake_at)s,"
-    " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s,"
+    " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s, slot_released = %(releases_slot)s,"
     " first_item = COALESCE(%(item)s, first_item), ended = COALESCE(%(ended)s::jsonb, ended),"
     " failed_items = COALESCE(%(failed_items)s::jsonb, failed_items)"
-    f" WHERE {_HELD} RETURNING last_item"
+    f" WHERE {_HELD} RETURNING last_item, concurrency_key"
 )
 _END = f"DELETE FROM workflow_branches WHERE {_HELD} RETURNING concurrency_key, waiting_on"  # noqa: S608
 _LOCK_PARENT = "SELECT ended FROM workflow_branches WHERE id = %(parent)s FOR UPDATE"
@@ -173,8 +175,11 @@ _DROP_WAITING_SIBLINGS = "DELETE FROM workflow_branches WHERE parent_id = %(pare
 _ADD_FILES = (
     "UPDATE workflow_executions SET output_file_ids = output_file_ids || %(files)s::jsonb WHERE id = %(execution)s"
 )
+# Whoever gave its slot away has to wait for one again; the sweep lets it in.
 _WAKE = """
-UPDATE workflow_branches SET waiting_on = '', waiting_reason = '', wake_at = NULL
+UPDATE workflow_branches SET waiting_on = CASE WHEN slot_released THEN 'slot' ELSE '' END,
+  waiting_reason = CASE WHEN slot_released THEN 'what it waited for has come, and it waits for a slot' ELSE '' END,
+  wake_at = NULL, slot_released = false
 WHERE id = %(branch)s AND waiting_on = %(waiting_on)s AND claimed_by = '' RETURNING lane
 """
 _WAKE_PARENT = "UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id = %(parent)s RETURNING lane"
@@ -263,6 +268,7 @@ def save(
                 "waiting_on": following.waiting_on,
                 "reason": following.reason[:512],
                 "item": following.item,
+                "releases_slot": following.releases_slot,
                 "ended": _as_text(following.ended),
                 "failed_items": _as_text(following.failed_items),
             },
@@ -271,6 +277,8 @@ def save(
         if held is None:
             raise LeaseLost
         claim.last_item = held[0]
+        if following.releases_slot and held[1]:
+            slots.pass_on(cursor, claim.workflow_id, held[1])
         faults.point("in_checkpoint")
         write_attempts(cursor, claim.execution_id, attempts)
         _insert_children(cursor, claim.branch_id, following.children)

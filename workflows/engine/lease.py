@@ -90,7 +90,7 @@ WITH RECURSIVE queues AS (
   SELECT array_agg(id) AS ids FROM (SELECT id FROM turns ORDER BY rank, turn, random() LIMIT %(window)s) best
 ), timers AS (
   SELECT id, waiting_on FROM workflow_branches
-  WHERE {_DUE} AND wake_at <= %(now)s
+  WHERE {_DUE} AND wake_at <= %(now)s AND NOT slot_released
   ORDER BY wake_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), ready AS (
   SELECT id, waiting_on FROM workflow_branches

@@ -340,6 +340,7 @@ class Slice:
                 reason=masking.hide(outcome.reason),
                 extends_deadline_seconds=self._unlimited(seconds or 0.0) if is_timer else 0.0,
                 is_open_ended=not is_timer and bool(self._unlimited(1.0)),
+                releases_slot=self._releases_slot,
                 begin=outcome.begin,
             ),
         )
@@ -351,6 +352,10 @@ class Slice:
         """Let the time limit run on after a wait without a known end, from where it stood when the wait began."""
         if self.claim.deadline_at is None and waited.deadline_at and waited.started_at:
             self.deadline_at = self.began_at + (waited.deadline_at - waited.started_at)
+
+    @property
+    def _releases_slot(self) -> bool:
+        return self.claim.parent_id is None and bool(self.program.settings.get("release_slot_while_waiting"))
 
     def _unlimited(self, seconds: float) -> float:
         """Return how much of a wait the time limit leaves out: nothing of it where the author set the limit."""
@@ -383,6 +388,7 @@ class Slice:
             reason=reason,
             lane=self.lane,
             extends_deadline_seconds=self._unlimited(pause_seconds),
+            releases_slot=self._releases_slot,
         )
         self._save(self._take_unsaved(), following, retries=1)
         self.open = False

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from core import clock
 from core.db import hot_cursor
 from core.expressions import ExpressionError, Scope, resolve
 from workflows import enqueue
@@ -18,11 +19,13 @@ from workflows.models import Execution, Workflow
 
 LONGEST_KEY = 200
 KEYS_PER_SWEEP = 200
+RANG_REASON = "has waited long enough, and waits for a slot to go on"
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(%(key)s, %(workflow)s))"
 _HOLDERS = """
 SELECT execution_id FROM workflow_branches
-WHERE workflow_id = %(workflow)s AND concurrency_key = %(key)s AND waiting_on <> 'slot' ORDER BY id
+WHERE workflow_id = %(workflow)s AND concurrency_key = %(key)s AND waiting_on <> 'slot' AND NOT slot_released
+ORDER BY id
 """
 _ADMIT = """
 UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id IN (
@@ -30,6 +33,10 @@ UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id IN (
   WHERE workflow_id = %(workflow)s AND concurrency_key = %(key)s AND waiting_on = 'slot'
   ORDER BY rank, id LIMIT %(free)s FOR UPDATE SKIP LOCKED
 ) RETURNING lane
+"""
+_RANG = """
+UPDATE workflow_branches SET waiting_on = 'slot', waiting_reason = %(reason)s, wake_at = NULL, slot_released = false
+WHERE slot_released AND wake_at <= %(now)s AND claimed_by = ''
 """
 # The waiters' index by key, one step for each key however many wait for it.
 _WAITING_KEYS = """
@@ -102,8 +109,9 @@ def pass_on(cursor: Any, workflow_id: int, key: str) -> None:
 
 
 def sweep_slots() -> int:
-    """Let in who waits although a slot is free: after limits were raised, or a holder was deleted by hand."""
+    """Let in who waits although a slot is free: after limits were raised, or a timer rang without a slot."""
     with connection.cursor() as cursor:
+        cursor.execute(_RANG, {"now": clock.now(), "reason": RANG_REASON})
         cursor.execute(_WAITING_KEYS, {"most": KEYS_PER_SWEEP})
         keys = cursor.fetchall()
     for workflow_id, key in keys:

@@ -156,6 +156,9 @@ class Branch(models.Model):
     owner_id = models.BigIntegerField()
     workflow_id = models.BigIntegerField()
     concurrency_key = models.CharField(max_length=255, blank=True)
+    slot_released = models.BooleanField(
+        default=False, db_default=False, help_text="It waits without its slot, and needs one again to go on."
+    )
     lease_until = models.DateTimeField(null=True)
     fence = models.BigIntegerField(default=0)
     claimed_by = models.CharField(max_length=64, blank=True, default="")
@@ -182,12 +185,18 @@ class Branch(models.Model):
             models.Index(
                 fields=("workflow_id", "concurrency_key", "id"),
                 name="branches_slot_holders",
-                condition=~models.Q(concurrency_key="") & ~models.Q(waiting_on="slot"),
+                condition=~models.Q(concurrency_key="") & ~models.Q(waiting_on="slot") & models.Q(slot_released=False),
             ),
             models.Index(
                 fields=("workflow_id", "concurrency_key", "rank", "id"),
                 name="branches_slot_waiters",
                 condition=~models.Q(concurrency_key="") & models.Q(waiting_on="slot"),
+            ),
+            # Reader: `engine.slots`, timers that rang while their execution had no slot.
+            models.Index(
+                fields=("wake_at",),
+                name="branches_slotless_timer",
+                condition=models.Q(slot_released=True, wake_at__isnull=False),
             ),
             # Reader: joins, the children of a parent.
             models.Index(fields=("parent",), name="branches_by_parent", condition=models.Q(parent__isnull=False)),

@@ -35,6 +35,9 @@ class Workflow(models.Model):
     concurrency_limit = models.IntegerField(null=True, blank=True, help_text="How many executions run at a time.")
     concurrency_key = models.CharField(max_length=255, blank=True, help_text="An expression; one limit per value.")
     concurrency_policy = models.CharField(max_length=16, choices=ConcurrencyPolicy, default=ConcurrencyPolicy.QUEUE)
+    release_slot_while_waiting = models.BooleanField(
+        default=False, help_text="An execution that waits lets another have its slot, and gets one again to go on."
+    )
     published_version = models.ForeignKey(
         "WorkflowVersion", null=True, on_delete=models.PROTECT, related_name="+", db_constraint=False
     )

@@ -170,6 +170,45 @@ def test_slots_of_loops_and_limits_are_told_apart() -> None:
     ]
 
 
+def test_a_waiting_execution_may_lend_its_slot_and_needs_one_again_to_go_on() -> None:
+    workflow = limited(1, release_slot_while_waiting=True)
+    first, second = factories.start(workflow), factories.start(workflow)
+    factories.drain_all()
+    sleeping = states()
+
+    with clock.moved_by(seconds=61):
+        Branch.objects.filter(execution=second).update(slot_released=False)
+        sweep.sweep()
+        held_up = Branch.objects.get(execution=first)
+        factories.drain_all()
+        sweep.sweep()
+        factories.drain_all()
+
+    assert sleeping == [("running", "timer"), ("running", "timer")]
+    assert (held_up.waiting_on, held_up.waiting_reason) == (
+        "slot",
+        "has waited long enough, and waits for a slot to go on",
+    )
+    assert set(Execution.objects.values_list("status", flat=True)) == {"completed"}
+
+
+def test_an_execution_that_lent_its_slot_and_is_woken_early_waits_for_a_slot_first() -> None:
+    owner = factories.make_owner()
+    called = factories.make_workflow([NAP], owner=owner)
+    call = {"name": "call", "type": "workflow", "config": {"workflow_id": called.pk}}
+    workflow = factories.make_workflow([call], owner=owner, concurrency_limit=1, release_slot_while_waiting=True)
+    first = factories.run(workflow)
+    other = factories.start(workflow)
+    Branch.objects.filter(execution=other).update(claimed_by="somebody")
+
+    services.cancel_execution(Execution.objects.get(parent=first))
+
+    assert Branch.objects.get(execution=first).waiting_on == "slot"
+    Branch.objects.filter(execution=other).delete()
+    sweep.sweep()
+    assert Branch.objects.get(execution=first).waiting_on == ""
+
+
 @pytest.mark.django_db(transaction=True)
 def test_eight_starts_at_the_same_moment_never_exceed_the_limit() -> None:
     import threading
