@@ -110,6 +110,8 @@ class Next:
     children: list[Child] = field(default_factory=list)
     # A wait without a known end: the time limit stands still until it ends.
     is_open_ended: bool = False
+    # The first word of a branch after such a wait.
+    restores_deadline: bool = False
     # A wait that lets another execution have the slot.
     releases_slot: bool = False
     begin: Callable[[int], None] | None = None
@@ -284,7 +286,8 @@ def save(
         _insert_children(cursor, claim.branch_id, following.children)
         if following.begin is not None:
             following.begin(claim.branch_id)
-        news = following.extends_deadline_seconds or following.is_open_ended or retries or output_file_ids
+        limit = following.extends_deadline_seconds or following.is_open_ended or following.restores_deadline
+        news = limit or retries or output_file_ids
         cursor.execute(
             _PROGRESS if claim.parent_id is None or news else _STOP_REQUESTED,
             {

@@ -38,6 +38,7 @@ STEP_KEYS = frozenset(
         "compensate",
     }
 )
+CLEARED_BY_ZERO = ("concurrency_limit", "retention_days", "retention_failed_days", "retention_count")
 CANONICAL_KEYS = ("when", "depends_on", "retry", "max_retries", "timeout_seconds", "on_error", "effect", "compensate")
 
 
@@ -63,13 +64,13 @@ class WorkflowIn(BaseModel):
     status: Literal["active", "inactive", "paused"] | None = None
     max_retries: int | None = Field(default=None, ge=0, le=1000)
     timeout_seconds: int | None = Field(default=None, ge=1, le=366 * 86_400)
-    concurrency_limit: int | None = Field(default=None, ge=1, le=10_000)
+    concurrency_limit: int | None = Field(default=None, ge=0, le=10_000)
     concurrency_key: str | None = Field(default=None, max_length=255)
     concurrency_policy: Literal["queue", "skip", "cancel_running"] | None = None
     release_slot_while_waiting: bool | None = None
-    retention_days: int | None = Field(default=None, ge=1, le=36_500)
-    retention_failed_days: int | None = Field(default=None, ge=1, le=36_500)
-    retention_count: int | None = Field(default=None, ge=1, le=1_000_000)
+    retention_days: int | None = Field(default=None, ge=0, le=36_500)
+    retention_failed_days: int | None = Field(default=None, ge=0, le=36_500)
+    retention_count: int | None = Field(default=None, ge=0, le=1_000_000)
     # Dialect B
     trigger_type: Literal["manual", "scheduled", "webhook", "event"] | None = None
     steps: list[dict[str, Any]] | None = None
@@ -127,6 +128,8 @@ def read(body: dict[str, Any], *, current: Workflow | None = None) -> Draft:
     dialect = dialect_of(body, current)
     values = {name: value for name, value in given.model_dump().items() if value is not None}
     fields = {"A": _fields_a, "B": _fields_b, "C": _fields_c}[dialect](values)
+    # Null leaves a field as it is (contract 5), so 0 is what takes a limit away.
+    fields |= {name: None for name in CLEARED_BY_ZERO if fields.get(name) == 0}
     _refuse_odd_trigger(values)
     if current is None:
         _require(given, fields)

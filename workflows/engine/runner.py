@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -60,6 +61,7 @@ class Slice:
         self.deadline_at = claim.deadline_at or self.began_at + timedelta(seconds=limit)
         self.running: Attempt | None = None
         self.open = True
+        self.limit_returns = False
         self.place = branching.Place(self.program, claim)
         self.vault = context.vault_of(claim)
         self.ended: list[Ended] = []
@@ -351,6 +353,7 @@ class Slice:
     def _go_on_with_limit(self, waited: Stored) -> None:
         """Let the time limit run on after a wait without a known end, from where it stood when the wait began."""
         if self.claim.deadline_at is None and waited.deadline_at and waited.started_at:
+            self.limit_returns = True
             self.deadline_at = self.began_at + (waited.deadline_at - waited.started_at)
 
     @property
@@ -573,6 +576,8 @@ class Slice:
 
     def _save(self, rows: list[Attempt], following: Next, *, retries: int = 0) -> str:
         files, self.output_file_ids = self.output_file_ids, []
+        if self.limit_returns:
+            following, self.limit_returns = replace(following, restores_deadline=True), False
         return checkpoint.save(
             self.claim,
             rows,

@@ -85,7 +85,8 @@ def enter(workflow: Workflow, key: str) -> str:
         raise SlotsTaken(limit)
     if workflow.concurrency_policy == ConcurrencyPolicy.CANCEL_RUNNING:
         oldest = holders[: len(holders) - limit + 1]
-        Execution.objects.filter(pk__in=oldest, stop_requested="").update(stop_requested=StopReason.CANCEL)
+        running = Execution.objects.filter(pk__in=oldest, stop_requested="", ends_as="")
+        running.update(stop_requested=StopReason.CANCEL)
     return WaitingOn.SLOT
 
 

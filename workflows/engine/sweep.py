@@ -81,7 +81,7 @@ def stop_orphans() -> int:
         cursor.execute(
             "UPDATE workflow_executions c SET stop_requested = 'cancel', updated_at = %s"
             " FROM workflow_executions p WHERE p.id = c.parent_id AND c.wakes_branch_id IS NOT NULL"
-            " AND c.status IN ('pending', 'running') AND c.stop_requested = ''"
+            " AND c.status IN ('pending', 'running') AND c.stop_requested = '' AND c.ends_as = ''"
             " AND p.status IN ('failed', 'cancelled', 'timeout')",
             [clock.now()],
         )

@@ -118,17 +118,30 @@ def _step_problems(
     kind = registry.find(step["type"]) if isinstance(step["type"], str) else None
     if kind is None:
         yield DefinitionProblem(f"{place}/type", _unknown_type(step["type"]), "unknown_type")
+        yield from _rest_problems(step, place, known, path)
         return
     config = step["config"]
     if not isinstance(config, dict):
         yield DefinitionProblem(f"{place}/config", "must be an object", "type_error")
         return
     yield from _config_problems(kind, config, f"{place}/config")
-    yield from _expression_problems(kind, config, f"{place}/config", known)
+    rendered = {key: value for key, value in config.items() if key not in kind.raw_keys}
+    yield from _expression_problems(rendered, f"{place}/config", known)
     if step["type"] in CONDITIONALS:
         yield from _action_problems(step, place, siblings, known, path)
     elif step["type"] in ("parallel", "foreach"):
         yield from _part_problems(step, f"{place}/config/steps", known, path)
+    yield from _beside_problems(step, place, known, path)
+
+
+def _rest_problems(step: dict[str, Any], place: str, known: set[str], path: str) -> Iterator[DefinitionProblem]:
+    """Yield what can be said of a step whose type nobody knows, so that it is mended in one go."""
+    yield from _expression_problems(step["config"], f"{place}/config", known)
+    yield from _beside_problems(step, place, known, path)
+
+
+def _beside_problems(step: dict[str, Any], place: str, known: set[str], path: str) -> Iterator[DefinitionProblem]:
+    """Check what stands beside a step's config: when it runs, and what follows a failure."""
     if "when" in step:
         yield from _when_problems(step["when"], f"{place}/when")
     yield from _on_error_problems(step, place, known, path)
@@ -223,10 +236,7 @@ def _config_problems(kind: Step[Any], config: dict[str, Any], place: str) -> Ite
         yield DefinitionProblem(f"{place}/url", "is empty: the step will fail when it runs", "empty_value", "warning")
 
 
-def _expression_problems(
-    kind: Step[Any], config: dict[str, Any], place: str, known: set[str]
-) -> Iterator[DefinitionProblem]:
-    rendered = {key: value for key, value in config.items() if key not in kind.raw_keys}
+def _expression_problems(rendered: Any, place: str, known: set[str]) -> Iterator[DefinitionProblem]:
     for problem in check(rendered):
         where = "".join(f"/{part}" for part in problem.path)
         message = f"bad expression at column {problem.column}: {problem.message}"

@@ -13,7 +13,7 @@ from accounts import services as accounts
 from accounts.models import Owner
 from core import clock
 from workflows.choices import LIVE_STATUSES, Dialect, StopReason, WorkflowStatus
-from workflows.engine import definition, stop, validation
+from workflows.engine import definition, stop, unknown_keys, validation
 from workflows.errors import DefinitionInvalid, WorkflowNotFound
 from workflows.models import Execution, Workflow, WorkflowVersion
 from workflows.services import schedules
@@ -53,6 +53,8 @@ COPIED_FIELDS = (
     "concurrency_policy",
     "tenant_id",
     "retention_days",
+    "retention_failed_days",
+    "retention_count",
 )
 COPY_SUFFIX = " (copy)"
 LONGEST_NAME = 255
@@ -159,7 +161,7 @@ def delete_workflow(workflow: Workflow, *, actor: str) -> None:
             raise WorkflowNotFound
         schedules.stop_schedules(workflow, actor=actor)
         live = list(Execution.objects.filter(workflow=workflow, status__in=LIVE_STATUSES).values_list("pk", flat=True))
-        Execution.objects.filter(pk__in=live).update(stop_requested=StopReason.CANCEL, updated_at=clock.now())
+        Execution.objects.filter(pk__in=live, ends_as="").update(stop_requested=StopReason.CANCEL, updated_at=clock.now())
         accounts.record_audit(
             actor=actor,
             owner=workflow.owner,
@@ -211,7 +213,8 @@ def check_definition(config: dict[str, Any]) -> list[definition.DefinitionProble
     draft = definition.read({"name": "unnamed", "workflow_config": config})
     workflow = Workflow(dialect=draft.dialect)
     _apply(workflow, draft)
-    return [*draft.problems, *validation.problems_of(definition.canonical(workflow))]
+    found = [*draft.problems, *validation.problems_of(definition.canonical(workflow))]
+    return [*found, *unknown_keys.problems_of(config)]
 
 
 def _draft_of(version: WorkflowVersion) -> definition.Draft:

@@ -445,3 +445,24 @@ def test_stop_ends_the_execution_here_completed_or_failed() -> None:
     assert short.error_message == "Step 'false' failed: too little"
     assert factories.statuses(fine) == [("check", 1, "completed"), ("check/true", 1, "completed")]
     assert touched == []
+
+
+def test_the_time_limit_runs_on_after_a_branch_has_waited_without_a_known_end() -> None:
+    owner = factories.make_owner()
+    nap = {"name": "nap", "type": "delay", "config": {"seconds": 4000}}
+    called = factories.make_workflow([nap], owner=owner)
+    call = {"name": "call", "type": "workflow", "config": {"workflow_id": called.pk}}
+    pause = {"name": "pause", "type": "delay", "config": {"seconds": 50}}
+    both = {"name": "both", "type": "parallel", "config": {"steps": [{"name": "slow", "steps": [call, pause]}]}}
+    execution = factories.run(factories.make_workflow([both], owner=owner))
+    execution.refresh_from_db()
+    while_waiting = execution.deadline_at
+
+    with clock.moved_by(seconds=4001):
+        factories.drain_all()
+        now = clock.now()
+
+    execution.refresh_from_db()
+    assert while_waiting is None
+    assert execution.deadline_at is not None
+    assert 300 <= (execution.deadline_at - now).total_seconds() <= 351
