@@ -20,7 +20,6 @@ _MAGICS = (
     (b"GIF8", "gif"),
     (b"II*\x00", "tiff"),
     (b"MM\x00*", "tiff"),
-    (b"BM", "bmp"),
     (b"{\\rtf", "rtf"),
     (b"\x7fELF", "elf"),
     (b"\x1f\x8b", "gzip"),
@@ -42,23 +41,39 @@ _MIME_TYPES = {
     "webp": "image/webp",
     "txt": "text/plain",
     "csv": "text/csv",
+    "rtf": "application/rtf",
+    "html": "text/html",
+    "htm": "text/html",
+    "md": "text/markdown",
+    "markdown": "text/markdown",
+    "json": "application/json",
+    "xml": "application/xml",
+    "eml": "message/rfc822",
+    "tsv": "text/tab-separated-values",
     "xls": "application/vnd.ms-excel",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    "xlsb": "application/vnd.ms-excel.sheet.binary.macroEnabled.12",
+    "ods": "application/vnd.oasis.opendocument.spreadsheet",
 }
 # Part names stand uncompressed in a ZIP's local headers, and stream names as UTF-16 in an OLE directory.
 MARKERS = {
     "docx": b"word/",
     "xlsx": b"xl/",
+    "ods": b"content.xml",
     "doc": "WordDocument".encode("utf-16-le"),
     "xls": "Workbook".encode("utf-16-le"),
+    # Of Excel 5 and 95.
+    "book": "Book".encode("utf-16-le"),
     "encrypted": "EncryptedPackage".encode("utf-16-le"),
 }
 # Extension -> the kind of its parts; macro documents differ in what this project never reads.
-_OFFICE = {"docx": "docx", "docm": "docx", "xlsx": "xlsx", "xlsm": "xlsx"}
+_OFFICE = {"docx": "docx", "docm": "docx", "xlsx": "xlsx", "xlsm": "xlsx", "xlsb": "xlsx", "ods": "ods"}
+# Extension -> the streams of an OLE file that make it one.
+_OLE_STREAMS = {"doc": ("doc",), "xls": ("xls", "book")}
 # Kind of picture, as `describe` names it -> Pillow's name; and by the extensions of names.
 IMAGE_FORMATS = {"png": "PNG", "jpeg": "JPEG", "gif": "GIF", "tiff": "TIFF", "bmp": "BMP", "webp": "WEBP"}
 IMAGE_EXTENSIONS = {kind: kind for kind in IMAGE_FORMATS} | {"jpg": "jpeg", "tif": "tiff"}
-TEXT_EXTENSIONS = frozenset({"txt", "csv"})
+TEXT_EXTENSIONS = frozenset({"txt", "csv", "tsv", "html", "htm", "md", "markdown", "json", "xml", "eml"})
 # The announcement that such a text begins with.
 ISO_2022_KR = b"\x1b$)C"
 _FEWEST_UTF32_BYTES = 16
@@ -82,26 +97,25 @@ class Fingerprint:
 
     def agrees_with(self, extension: str) -> bool:
         """Tell whether the bytes may be what the extension says; unknown extensions are not judged."""
-        if extension == "pdf":
-            return is_pdf(self.head)
-        if extension in TEXT_EXTENSIONS:
-            return is_text(self.head)
-        if extension in IMAGE_EXTENSIONS:
-            return describe(self.head) == IMAGE_EXTENSIONS[extension]
         if extension in _OFFICE:
             return self._is_zip_with(_OFFICE[extension]) or self.is_encrypted_office()
-        if extension in {"doc", "xls"}:
-            return self._is_ole_with(extension)
-        return True
+        if extension in _OLE_STREAMS:
+            return any(map(self._is_ole_with, _OLE_STREAMS[extension])) or self.is_encrypted_office()
+        if extension in IMAGE_EXTENSIONS or extension in {"pdf", "rtf"}:
+            return describe(self.head) == IMAGE_EXTENSIONS.get(extension, extension)
+        return is_text(self.head) if extension in TEXT_EXTENSIONS else True
 
     def describe(self) -> str:
         """Name the type of the content, as far as it is known."""
-        found = (name for name in ("docx", "xlsx") if self._is_zip_with(name))
+        found = (name for name in ("docx", "xlsx", "ods") if self._is_zip_with(name))
         found_ole = (name for name in ("doc", "xls", "encrypted") if self._is_ole_with(name))
         return next(found, None) or next(found_ole, None) or describe(self.head)
 
     def is_zip(self) -> bool:
         return self.head.startswith(_ZIP)
+
+    def is_ole(self) -> bool:
+        return self.head.startswith(_OLE)
 
     def is_encrypted_office(self) -> bool:
         """Tell whether this is the OLE container in which Office puts documents with a password."""
@@ -124,10 +138,8 @@ def describe(head: bytes) -> str:
         return "ole"
     if _HTML.match(head):
         return "html"
-    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
-        return "webp"
     magic = next((name for prefix, name in _MAGICS if head.startswith(prefix)), None)
-    return magic or ("text" if is_text(head) else "binary")
+    return magic or _picture(head) or ("text" if is_text(head) else "binary")
 
 
 def is_pdf(head: bytes) -> bool:
@@ -140,7 +152,7 @@ def is_pdf(head: bytes) -> bool:
 
 def is_text(head: bytes) -> bool:
     """Tell whether `head` is text in some encoding: no binary signature and next to no control bytes."""
-    if head.startswith(_BINARY):
+    if head.startswith(_BINARY) or _is_bmp(head):
         return False
     if head.startswith(_BOMS) or wide_encoding(head):
         return True
@@ -148,6 +160,18 @@ def is_text(head: bytes) -> bool:
     shifts = head.count(b"\x0e") + head.count(b"\x0f") if head.startswith(ISO_2022_KR) else 0
     controls = len(head) - len(head.translate(None, _CONTROLS)) - shifts
     return controls * 100 <= len(head)
+
+
+def _picture(head: bytes) -> str | None:
+    """Name the pictures that take more than their first bytes to be told."""
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "webp"
+    return "bmp" if _is_bmp(head) else None
+
+
+def _is_bmp(head: bytes) -> bool:
+    """Two letters are no signature by themselves; zeros follow the size."""
+    return head.startswith(b"BM") and head[6:10] == bytes(4)
 
 
 def wide_encoding(head: bytes) -> str | None:

@@ -19,14 +19,23 @@ from files.extractors.base import (
 )
 from files.extractors.decoding import decode
 
+STANDARD_DIALECT: dict[str, Any] = {
+    "delimiter": ",",
+    "quotechar": '"',
+    "quoting": csv.QUOTE_MINIMAL,
+    "escapechar": None,
+}
 # clevercsv's search grows with the sample; a dialect shows in the first lines.
 _SAMPLE_CHARACTERS = 16 * 1024
 
 
-def extract(content: bytes, limits: Limits) -> Extraction:
-    """Return the text; metadata: encoding, line_count, csv_delimiter, csv_headers and the counts."""
+def extract(content: bytes, limits: Limits, *, delimiter: str = "") -> Extraction:
+    """Return the text; metadata: encoding, line_count, csv_delimiter, csv_headers and the counts.
+
+    The dialect is found out unless its `delimiter` is known.
+    """
     text, encoding = decode(content)
-    dialect = _dialect(text)
+    dialect = STANDARD_DIALECT | {"delimiter": delimiter} if delimiter else _dialect(text)
     headers, rows, total_rows = _read(text, dialect, limits)
     sink = TextSink(limits.max_characters)
     sink.add(text)

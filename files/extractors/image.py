@@ -6,6 +6,7 @@ Of an animation the first frame is read, of a TIFF the first pages, as many as o
 """
 
 import io
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ _MEGA = 1_000_000
 _MOST_READ_PIXELS = 16_000_000
 # Narrower letters than Tesseract was trained on are read better when doubled.
 _DOUBLED_BELOW_PIXELS = 1_000_000
+_REDUCIBLE = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
 _LIKELY_RESOLUTIONS = range(70, 2401)
 
 # What Pillow raises on damaged pictures.
@@ -89,15 +91,15 @@ def _grey(picture: Any) -> tuple[Any, int]:
     """Return the picture as shown (turned as its EXIF data say, on white where transparent) in greys, and its dpi."""
     resolution = _resolution(picture)
     picture.draft("L", None)
-    shown = ImageOps.exif_transpose(picture)
-    grey = _flattened(shown)
-    pixels = grey.width * grey.height
-    if pixels > _MOST_READ_PIXELS:
-        factor = int((pixels / _MOST_READ_PIXELS) ** 0.5) + 1
-        return grey.reduce(factor), resolution // factor
-    if pixels < _DOUBLED_BELOW_PIXELS:
+    factor = math.ceil(math.sqrt(picture.width * picture.height / _MOST_READ_PIXELS))
+    # Made smaller first where that can be done: what follows takes several times the picture's memory.
+    smaller = picture.reduce(factor) if factor > 1 and picture.mode in _REDUCIBLE else picture
+    grey = _flattened(ImageOps.exif_transpose(smaller))
+    if factor > 1 and smaller is picture:
+        grey = grey.reduce(factor)
+    if grey.width * grey.height < _DOUBLED_BELOW_PIXELS:
         return grey.resize((grey.width * 2, grey.height * 2), Image.Resampling.BICUBIC), resolution * 2
-    return grey, resolution
+    return grey, resolution // factor
 
 
 def _flattened(picture: Any) -> Any:

@@ -31,6 +31,7 @@ class PictureReader:
 
     def __init__(self, language: str) -> None:
         self.language = ocr_languages.resolve(language)
+        self._lies_upside_down = False
         import tesserocr
 
         try:
@@ -42,12 +43,15 @@ class PictureReader:
 
     def read(self, pixels: bytes, *, width: int, height: int, dots_per_inch: int = 0) -> Reading:
         """Read a grey picture, a byte a pixel, row by row; a resolution of 0 is not known."""
-        reading = self._read(pixels, width, height, dots_per_inch)
+        # Backwards is upside down. Pages of one file mostly lie alike.
+        first, second = (pixels[::-1], pixels) if self._lies_upside_down else (pixels, pixels[::-1])
+        reading = self._read(first, width, height, dots_per_inch)
         if reading.confidence >= _TRUSTED:
             return reading
-        # Backwards is upside down.
-        turned = self._read(pixels[::-1], width, height, dots_per_inch)
-        return max(reading, turned, key=lambda candidate: candidate.confidence)
+        other = self._read(second, width, height, dots_per_inch)
+        if other.confidence >= _TRUSTED:
+            self._lies_upside_down = not self._lies_upside_down
+        return max(reading, other, key=lambda candidate: candidate.confidence)
 
     def _read(self, pixels: bytes, width: int, height: int, dots_per_inch: int) -> Reading:
         self._engine.SetImageBytes(pixels, width, height, 1, width)

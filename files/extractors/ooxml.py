@@ -23,7 +23,7 @@ _RATIO_FREE_BYTES = 1024**2
 _MIB = 1024**2
 _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 # What zipfile and zlib raise on damaged archives; NotImplementedError is an unknown method or version.
-_DAMAGE = (zipfile.BadZipFile, EOFError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error)
+_DAMAGE = (zipfile.BadZipFile, EOFError, IndexError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error)
 _DOCTYPES = tuple(re.compile(re.escape("<!DOCTYPE".encode(name))) for name in ("ascii", "utf-16-le", "utf-16-be"))
 _OVERLAP_BYTES = 32
 _CHUNK_BYTES = 256 * 1024

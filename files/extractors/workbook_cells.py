@@ -33,13 +33,13 @@ class WorkbookReading:
             workbook = CalamineWorkbook.from_filelike(BytesIO(content))
         except PasswordError as error:
             raise ExtractionFailed("encrypted", "The Excel workbook needs a password") from error
-        except CalamineError as error:
+        except (CalamineError, OSError) as error:
             raise ExtractionFailed("corrupt", f"The workbook cannot be read: {error}"[:300]) from error
         failures = []
         for name in workbook.sheet_names:
             try:
                 self._add_sheet(name, workbook.get_sheet_by_name(name))
-            except CalamineError as error:
+            except (CalamineError, OSError) as error:
                 failures.append(f"{name}: {error}")
         if failures and len(failures) == len(workbook.sheet_names):
             raise ExtractionFailed("corrupt", f"No sheet can be read; {failures[0]}"[:300])

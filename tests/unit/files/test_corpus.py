@@ -12,7 +12,7 @@ from files.extractors.base import ExtractionFailed, Limits
 
 CORPUS = Path(os.environ.get("CORPUS_DIR", Path(__file__).resolve().parents[4] / "shared" / "corpus"))
 LIMITS = Limits(memory_bytes=512 * 1024**2, cpu_seconds=10)
-KINDS = {"pdf", "csv", "txt", "docx", "xlsx", "img"}
+KINDS = {"pdf", "csv", "txt", "docx", "xlsx", "img", "xls", "doc"}
 # Chinese letters, which need data files that are not installed; that they are survived is what counts.
 OPTIONAL = {"img-exif", "img-ocr-cjk"}
 REFUSALS = {

@@ -65,7 +65,7 @@ def test_a_due_file_is_extracted_and_its_news_sent_once(upload, news):
     [
         ("a.pdf", documents.pdf(password="secret"), "encrypted"),
         ("a.pdf", documents.truncated_pdf(), "corrupt"),
-        ("a.doc", documents.ole_doc(), "unsupported_type"),
+        ("a.doc", documents.ole_doc(), "corrupt"),
         ("a.docx", documents.encrypted_office(), "encrypted"),
         ("a.xlsx", documents.xlsx()[:300], "corrupt"),
     ],
@@ -78,6 +78,16 @@ def test_a_file_without_text_ends_failed_with_a_code_and_starts_nothing(upload, 
     file.refresh_from_db()
     assert (file.status, file.error_code, file.retry_count, news) == ("failed", code, 1, [])
     assert file.error_message
+
+
+def test_a_file_of_a_kind_that_nobody_reads_says_so(upload, settings):
+    settings.ALLOWED_EXTENSIONS = ["odt"]
+    file = upload(b"words", "a.odt")
+
+    services.extract_due_files()
+
+    file.refresh_from_db()
+    assert (file.status, file.error_code) == ("failed", "unsupported_type")
 
 
 def test_a_stale_worker_changes_nothing(upload, news):

@@ -1,0 +1,21 @@
+"""Excel's binary workbooks (XLSB): a ZIP with the limits of every other, cells by calamine.
+
+Their records are not looked at before calamine reads them: a bomb ends at the child's memory limit.
+"""
+
+from files.extractors.base import Extraction, ExtractionFailed, Limits
+from files.extractors.ooxml import open_package
+from files.extractors.workbook_cells import WorkbookReading
+
+_MAIN = "xl/workbook.bin"
+
+
+def extract(content: bytes, limits: Limits) -> Extraction:
+    """Return the cells' text sheet by sheet; metadata as of XLSX."""
+    package = open_package(content, limits, kind="Excel binary workbook")
+    main = package.main_part(_MAIN)
+    if not (main.endswith(".bin") and package.has(main)):
+        raise ExtractionFailed("type_mismatch", "The name says Excel binary workbook, the content is another ZIP")
+    reading = WorkbookReading(limits)
+    names = reading.read(content)
+    return reading.extraction(names, package.properties())
