@@ -38,7 +38,9 @@ UNFOLD: dict[str, Any] = {
                     # Whoever is asked sees his approvals, without further permission.
                     _item("Approvals", "how_to_reg", "workflows.approval") | {"permission": lambda request: True},
                     _item("Trigger verdicts", "rule", "workflows.evaluation"),
-                    _item("Schedules", "schedule", "django_celery_beat.periodictask"),
+                    # They belong to no owner.
+                    _item("Schedules", "schedule", "django_celery_beat.periodictask")
+                    | {"permission": lambda request: request.user.is_superuser},
                 ],
             },
             {

@@ -40,6 +40,8 @@ COLOURS = {
 }
 FULL_DISK = 0.9
 LONGEST_TEXT = 160
+DAYS_OF_YEAR = 365.25
+LONG_YEARS = 2
 
 Counts = Mapping[datetime, Mapping[str, int]]
 
@@ -231,14 +233,20 @@ def _slots(request: HttpRequest, principal: Principal, now: datetime) -> list[di
     return [
         {
             "id": row.pk,
-            "title": row.workflow.name,
+            "title": _slot_title(row),
             "at": row.next_slot_at,
             "is_due": row.next_slot_at is None or row.next_slot_at <= now,
-            "in": _age((row.next_slot_at - now).total_seconds()) if row.next_slot_at else "",
+            "in": _distance(row.next_slot_at - now) if row.next_slot_at else "",
             "url": _slot_url(request, row),
         }
         for row in rows
     ]
+
+
+def _slot_title(row: Any) -> str:
+    """Return the workflow's name, and the schedule's where somebody gave it one of its own."""
+    name, workflow = row.periodic_task.name, row.workflow
+    return workflow.name if name in (workflow.name, f"Workflow {workflow.pk}") else f"{workflow.name}: {name}"
 
 
 def _slot_url(request: HttpRequest, row: Any) -> str:
@@ -307,6 +315,12 @@ def _count(number: int) -> str:
 def _age(seconds: float) -> str:
     days, rest = divmod(int(max(seconds, 0.0)), 86_400)
     return f"{days} d {rest // 3600} h" if days else duration_text(rest * 1000)
+
+
+def _distance(ahead: timedelta) -> str:
+    """Return how far off a slot is; what is years away needs no hours."""
+    years = ahead.days / DAYS_OF_YEAR
+    return f"{years:.0f} years" if years >= LONG_YEARS else _age(ahead.total_seconds())
 
 
 def _stamp(moment: datetime) -> str:

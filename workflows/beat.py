@@ -6,7 +6,9 @@ Any number of beats may run: every statement of the sweep and of the schedules i
 import time
 from typing import Any
 
+from celery.schedules import ParseException
 from django.conf import settings
+from django.core.exceptions import ObjectDoesNotExist
 from django.db import DatabaseError, InterfaceError, connection
 from django_celery_beat.schedulers import DatabaseScheduler
 
@@ -47,6 +49,10 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
     def enabled_models_qs(self) -> Any:
         """Return what Celery's own clock runs: all but the tasks of workflows."""
         return super().enabled_models_qs().filter(workflow_schedule=None)
+
+    def enabled_models(self) -> list[Any]:
+        """Return the tasks of Celery's own clock, without rows, written by other means, that would stop it."""
+        return [model for model in super().enabled_models() if _is_readable(model)]
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Start what is due, sweep, then let celery beat do its own; sleep until the next of all that."""
@@ -99,3 +105,15 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
             self._rolled_at = time.monotonic()
             for lane in Lane:
                 enqueue.ring_lane(lane)
+
+
+def _is_readable(task: Any) -> bool:
+    """Tell whether Celery can count with a task's schedule; ValueError and lost rows are its own business."""
+    try:
+        _ = task.schedule
+    except (OverflowError, ParseException) as error:
+        log.warning("schedule.unreadable", task=task.name, error=str(error))
+        return False
+    except (ValueError, ObjectDoesNotExist):
+        return True
+    return True

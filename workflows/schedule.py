@@ -4,10 +4,14 @@ Cron follows Vixie's rules (the `cronsim` package follows Debian's cron): day-of
 by OR when both are restricted, 7 is Sunday. Over changes of the clock: an expression with plain minutes and hours
 that names a wall time which does not exist is due once, when the gap ends, and one that comes twice is due once;
 with a wildcard or a step in minute or hour it is due at every real occurrence.
+
+There are slots between EARLIEST and LATEST only: whatever moments and intervals a row holds, none leaves the calendar.
 """
 
 import heapq
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, takewhile
@@ -20,8 +24,35 @@ from core import clock
 # No zone has ever moved its clocks by more than a day.
 LARGEST_SHIFT = timedelta(hours=25)
 SHORTEST_INTERVAL = timedelta(seconds=1)
+LONGEST_INTERVAL = timedelta(days=36_500)
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime(2200, 1, 1, tzinfo=UTC)
+LONGEST_CRON = 100
+BAD_CRON = "Invalid cron schedule format"
+_MONTHS = "JAN|FEB|MAR|APR|MAY|JUN|JUL|AUG|SEP|OCT|NOV|DEC"
+_WEEKDAYS = "SUN|MON|TUE|WED|THU|FRI|SAT"
 _MINUTE = timedelta(minutes=1)
 _TICK = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class _Field:
+    """What a field of a cron expression may hold, and the width of its column."""
+
+    largest: int
+    longest: int
+    names: str = ""
+
+    def pattern(self) -> str:
+        """Return the pattern of a field: a list of values, ranges and stars; ranges and stars may have a step."""
+        ranges, values = [r"\*", "[0-9]{1,2}-[0-9]{1,2}"], ["[0-9]{1,2}"]
+        if self.names:
+            ranges, values = [*ranges, f"(?:{self.names})-(?:{self.names})"], [*values, self.names]
+        item = f"(?:(?:{'|'.join(ranges)})(?:/[0-9]{{1,2}})?|{'|'.join(values)})"
+        return f"{item}(?:,{item})*"
+
+
+_FIELDS = (_Field(59, 240), _Field(23, 96), _Field(31, 124), _Field(12, 64, _MONTHS), _Field(7, 64, _WEEKDAYS))
 
 
 @dataclass(frozen=True)
@@ -55,10 +86,12 @@ class Every:
 
     def slots(self, after: datetime) -> Iterator[datetime]:
         """Yield the slots after a moment; the anchor itself is the first that there is."""
-        slot = self.anchor + max(0, (after - self.anchor) // self.step + 1) * self.step
-        while True:
-            yield slot
-            slot += self.step
+        number = max(0, (after - self.anchor) // self.step + 1)
+        with suppress(OverflowError):  # the calendar ends with the year 9999
+            slot = self.anchor + number * self.step
+            while True:
+                yield slot
+                slot += self.step
 
     def __str__(self) -> str:
         return f"every {self.step.total_seconds():g} s"
@@ -92,11 +125,13 @@ class Timetable:
 
     def slots(self, after: datetime) -> Iterator[datetime]:
         """Yield the slots after a moment, in UTC, each later than the one before."""
-        if self.starts_at is not None:
-            after = max(after, self.starts_at - _TICK)
-        found = self.timing.slots(after)
-        ends_at = self.ends_at
-        return found if ends_at is None else takewhile(lambda slot: slot < ends_at, found)
+        after = max(after, EARLIEST)
+        if self.starts_at is not None and self.starts_at > after:
+            after = self.starts_at - _TICK
+        if after >= LATEST:
+            return iter(())
+        ends_at = min(self.ends_at or LATEST, LATEST)
+        return takewhile(lambda slot: slot < ends_at, self.timing.slots(after))
 
     def first(self, after: datetime) -> datetime | None:
         """Return the first slot after a moment, or None if there is none (for cron: within 50 years)."""
@@ -113,17 +148,31 @@ def next_slots(expression: str, *, count: int, after: datetime | None = None, zo
 
 
 def is_cron(expression: str) -> bool:
-    """Tell whether the text is a five-field cron expression."""
+    """Tell whether the text is a cron expression: the one rule for the API, the admin and beat.
+
+    Five fields as crontab(5) writes them, 100 characters at most, that come at some time: no `L`, `W` or `#`, no
+    step after a single value or beyond its field, and no field that django-celery-beat's columns cannot hold.
+    """
+    fields = re.split(r"[ \t]+", expression.strip()) if len(expression) <= LONGEST_CRON else []
+    if len(fields) != len(_FIELDS) or not all(map(_is_field, fields, _FIELDS)):
+        return False
     try:
         CronSim(expression, datetime(2000, 1, 1))  # noqa: DTZ001  (a wall time: any will do)
     except CronSimError:
         return False
-    return len(expression.split()) == 5  # noqa: PLR2004
+    return True
 
 
 def in_words(expression: str) -> str:
     """Return a cron expression as an English phrase; the expression itself if it is none."""
     return CronSim(expression, datetime(2000, 1, 1)).explain() if is_cron(expression) else expression  # noqa: DTZ001
+
+
+def _is_field(text: str, field: _Field) -> bool:
+    """Tell whether a field is written as it should be; CronSim looks at its values."""
+    if len(text) > field.longest or not re.fullmatch(field.pattern(), text, re.IGNORECASE | re.ASCII):
+        return False
+    return all(int(step) <= field.largest for step in re.findall(r"/([0-9]+)", text))
 
 
 def _first_wall_time(after: datetime, zone: tzinfo) -> datetime:

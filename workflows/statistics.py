@@ -154,13 +154,13 @@ def count_up_to(queryset: QuerySet[Any]) -> int:
 
 
 def list_next_slots(principal: Principal) -> QuerySet[WorkflowSchedule]:
-    """Return the schedules that start something next, soonest first, each with its workflow."""
+    """Return the schedules that start something next, soonest first, each with its workflow and its name."""
     owned = Q() if principal.sees_all else Q(workflow__owner=principal.owner)
     startable = Q(workflow__status=WorkflowStatus.ACTIVE, workflow__is_enabled=True, periodic_task__enabled=True)
     return (
         WorkflowSchedule.objects.filter(owned & startable, next_slot_at__isnull=False)
-        .select_related("workflow")
-        .only("next_slot_at", "periodic_task_id", "workflow__name")
+        .select_related("workflow", "periodic_task")
+        .only("next_slot_at", "periodic_task__name", "workflow__name")
         .order_by("next_slot_at", "pk")
     )
 

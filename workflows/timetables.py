@@ -1,17 +1,32 @@
 """Reads a schedule's django-celery-beat rows into a timetable, and derives its next slot from that."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django.db import models
+from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from core.errors import InvalidInput, Problem
 from workflows.models import WorkflowSchedule
-from workflows.schedule import SHORTEST_INTERVAL, Cron, Every, Once, Timetable, Timing, in_words, is_cron
+from workflows.schedule import (
+    BAD_CRON,
+    EARLIEST,
+    LATEST,
+    LONGEST_CRON,
+    LONGEST_INTERVAL,
+    SHORTEST_INTERVAL,
+    Cron,
+    Every,
+    Once,
+    Timetable,
+    Timing,
+    in_words,
+    is_cron,
+)
 
 CRON_FIELDS = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
-LONGEST_CRON = 100
 # What a schedule's timetable is read from; one query with it.
 ROWS = ("periodic_task__crontab", "periodic_task__interval", "periodic_task__clocked", "periodic_task__solar")
+_CHOOSE = "choose a cron expression, an interval or a single moment"
 
 
 class NoTimetable(InvalidInput):
@@ -24,7 +39,23 @@ class NoTimetable(InvalidInput):
 def timetable_of(schedule: WorkflowSchedule) -> Timetable:
     """Return when the schedule is due, switched on or not. Raises NoTimetable."""
     task = schedule.periodic_task
+    _check_moment(task.start_time, field="start_time")
     return Timetable(_timing_of(schedule, task), starts_at=task.start_time, ends_at=task.expires)
+
+
+def check_row(row: models.Model) -> None:
+    """Raise NoTimetable for a cron expression that is none, and for moments and intervals beyond the calendar.
+
+    Applies to every periodic task, and to the rows that tasks refer to; solar events are left to Celery.
+    """
+    if isinstance(row, CrontabSchedule):
+        _cron(row)
+    elif isinstance(row, IntervalSchedule):
+        _step(row, field="every")
+    elif isinstance(row, ClockedSchedule):
+        _check_moment(row.clocked_time, field="clocked_time")
+    elif isinstance(row, PeriodicTask):
+        _check_task(row)
 
 
 def derive(schedule: WorkflowSchedule, *, now: datetime) -> bool:
@@ -86,24 +117,51 @@ def words_of(task: PeriodicTask) -> str:
     return str(task.scheduler or "never")
 
 
+def _check_task(task: PeriodicTask) -> None:
+    _check_moment(task.start_time, field="start_time")
+    if task.interval:
+        _step(task.interval, field="interval")
+    if task.clocked:
+        _check_moment(task.clocked.clocked_time, field="clocked")
+
+
 def _timing_of(schedule: WorkflowSchedule, task: PeriodicTask) -> Timing:
     if task.crontab:
-        text = " ".join(cron_fields(task.crontab))
-        if not is_cron(text) or len(text) > LONGEST_CRON:
-            raise NoTimetable("crontab", f"{text!r} is no cron expression of five fields and {LONGEST_CRON} characters")
-        return Cron(text, zone_of(task))
+        return _cron(task.crontab)
     if task.interval:
         return _every(schedule, task)
     if task.clocked:
+        _check_moment(task.clocked.clocked_time, field="clocked")
         return Once(task.clocked.clocked_time)
     if task.solar:
-        raise NoTimetable("solar", "A workflow cannot follow the sun: choose a crontab, an interval or a clocked time.")
-    raise NoTimetable("crontab", "Choose a crontab, an interval or a clocked time.")
+        raise NoTimetable("solar", f"A workflow cannot follow the sun: {_CHOOSE}.")
+    raise NoTimetable("crontab", f"{_CHOOSE[0].upper()}{_CHOOSE[1:]}.")
+
+
+def _cron(crontab: CrontabSchedule) -> Cron:
+    text = " ".join(cron_fields(crontab))
+    if not is_cron(text):
+        raise NoTimetable("crontab", f"{BAD_CRON}: {text[:LONGEST_CRON]!r}")
+    return Cron(text, str(crontab.timezone))
 
 
 def _every(schedule: WorkflowSchedule, task: PeriodicTask) -> Every:
-    step = timedelta(**{task.interval.period: task.interval.every})
+    step = _step(task.interval, field="interval")
     if step < SHORTEST_INTERVAL:
         raise NoTimetable("interval", "A workflow can be started once a second at most: choose a longer interval.")
-    anchor = task.start_time or schedule.anchor_at or datetime(1970, 1, 1, tzinfo=UTC)
-    return Every(step, anchor)
+    return Every(step, task.start_time or schedule.anchor_at or EARLIEST)
+
+
+def _step(interval: IntervalSchedule, *, field: str) -> timedelta:
+    try:
+        step = timedelta(**{interval.period: interval.every})
+    except (OverflowError, TypeError):  # too long for a timedelta, or no unit that there is
+        step = timedelta.max
+    if step > LONGEST_INTERVAL:
+        raise NoTimetable(field, f"Choose an interval of at most {LONGEST_INTERVAL.days:,} days.")
+    return step
+
+
+def _check_moment(at: datetime | None, *, field: str) -> None:
+    if at is not None and not EARLIEST <= at < LATEST:
+        raise NoTimetable(field, f"Choose a moment from {EARLIEST:%Y-%m-%d} to before {LATEST:%Y-%m-%d}.")

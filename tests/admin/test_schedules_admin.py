@@ -5,36 +5,23 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from django_celery_beat.models import ClockedSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    SolarSchedule,
+)
 
 from accounts.models import AuditEntry
 from tests import factories
 from tests.admin.rows import GREET, messages_of, queries_for, text_of
-from tests.unit.workflows.schedules import at, crontab, every, ledger, make_schedule, schedule_of
+from tests.admin.schedule_pages import CRONTABS, TASKS, form_of
+from tests.unit.workflows.schedules import at, crontab, every, ledger, make_schedule, schedule_of, utc
 from workflows import services
 from workflows.models import Execution, Workflow, WorkflowSchedule
 
 pytestmark = pytest.mark.django_db
-
-TASKS = "/admin/django_celery_beat/periodictask/"
-CRONTABS = "/admin/django_celery_beat/crontabschedule/"
-
-
-def form_of(**changes: Any) -> dict[str, Any]:
-    """Return what a browser posts for a periodic task."""
-    given = {
-        "name": "every morning",
-        "task": "",
-        "enabled": "on",
-        "args": "[]",
-        "kwargs": "{}",
-        "headers": "{}",
-        "input_data": "",
-        "missed_policy": "latest",
-        "missed_window_seconds": "86400",
-        "overlap_policy": "skip",
-    }
-    return {name: value for name, value in (given | changes).items() if value is not None}
 
 
 def columns(workflow: Workflow) -> tuple[str | None, bool]:
@@ -45,7 +32,7 @@ def columns(workflow: Workflow) -> tuple[str | None, bool]:
 def change(admin: Client, edited: Workflow, **changes: Any) -> Any:
     """Post the form of the workflow's task with changes."""
     task = schedule_of(edited).periodic_task
-    given = {"name": task.name, "task": task.task, "crontab": task.crontab_id, "workflow": edited.pk}
+    given = {"name": task.name, "cron": schedule_of(edited).cron_text, "zone": "UTC", "workflow": edited.pk}
     return admin.post(f"{TASKS}{task.pk}/change/", form_of(**(given | changes)))
 
 
@@ -56,7 +43,8 @@ def test_a_schedule_is_made_for_a_workflow_with_input_and_policies(admin: Client
         f"{TASKS}add/",
         form_of(
             workflow=workflow.pk,
-            crontab=crontab("0 7 * * *", "Europe/Berlin").pk,
+            cron="0 7 * * *",
+            zone="Europe/Berlin",
             input_data='{"who": "Ada"}',
             missed_policy="all",
             missed_window_seconds="600",
@@ -82,9 +70,7 @@ def test_a_schedule_is_made_for_a_workflow_with_input_and_policies(admin: Client
 def test_an_edit_of_task_and_policies_shows_in_rows_and_columns(admin: Client) -> None:
     workflow = factories.make_workflow(GREET, cron_schedule="0 9 * * 1", is_scheduled=True)
 
-    answer = change(
-        admin, workflow, crontab=crontab("30 9 * * 1").pk, input_data='{"who": "Eve"}', overlap_policy="allow"
-    )
+    answer = change(admin, workflow, cron="30 9 * * 1", input_data='{"who": "Eve"}', overlap_policy="allow")
 
     assert answer.status_code == 302
     assert columns(workflow) == ("30 9 * * 1", True)
@@ -129,7 +115,7 @@ def test_the_sun_is_refused_at_its_field(admin: Client) -> None:
     answer = admin.post(f"{TASKS}add/", form_of(workflow=factories.make_workflow(GREET).pk, solar=solar.pk))
 
     [sentence] = answer.context["adminform"].form.errors["solar"]
-    assert sentence == "A workflow cannot follow the sun: choose a crontab, an interval or a clocked time."
+    assert sentence == "A workflow cannot follow the sun: choose a cron expression, an interval or a single moment."
     assert not PeriodicTask.objects.exists()
 
 
@@ -159,7 +145,7 @@ def test_a_crontab_edited_in_place_shows_in_the_columns_and_a_wrong_one_is_refus
     answer = admin.post(
         page, fields | {"day_of_month": "31", "month_of_year": "2", "day_of_week": "*", "timezone": "UTC"}
     )
-    assert "is no cron expression" in str(answer.context["adminform"].form.errors)
+    assert "Invalid cron schedule format" in str(answer.context["adminform"].form.errors)
     assert columns(workflow) == ("5 9 * * 1", True)
 
 
@@ -227,7 +213,7 @@ def test_run_now_is_not_offered_for_a_task_that_starts_no_workflow(admin: Client
 
     assert "press/run" not in page
     assert "Next slots" not in page
-    assert messages_of(answer) == ["This task starts no workflow."]
+    assert messages_of(answer) == ["This schedule starts no workflow."]
 
 
 def test_the_list_shows_workflow_words_zone_and_next_slot_in_few_queries(
@@ -252,7 +238,7 @@ def test_the_list_shows_workflow_words_zone_and_next_slot_in_few_queries(
 
 def test_an_interval_and_a_clocked_time_are_told_in_words(admin: Client) -> None:
     interval = IntervalSchedule.objects.create(every=5, period="minutes")
-    clocked = ClockedSchedule.objects.create(clocked_time="2030-01-01T09:00:00Z")
+    clocked = ClockedSchedule.objects.create(clocked_time=utc(2030, 1, 1, 9))
     make_schedule(factories.make_workflow(GREET), interval=interval)
     make_schedule(factories.make_workflow(GREET), clocked=clocked, one_off=True)
 
@@ -273,3 +259,100 @@ def test_the_workflow_form_goes_through_the_same_rows(admin: Client) -> None:
 
     assert answer.status_code == 302
     assert (schedule_of(workflow).cron_text, schedule_of(workflow).periodic_task.enabled) == ("0 9 * * 1", True)
+
+
+# --- In the product's words -------------------------------------------------------------------------
+def test_a_typed_cron_and_zone_share_one_row(admin: Client) -> None:
+    for name in ("one", "two"):
+        given = form_of(
+            name=name, workflow=factories.make_workflow(GREET).pk, cron="30 9 * * MON", zone="Europe/Berlin"
+        )
+        assert admin.post(f"{TASKS}add/", given).status_code == 302
+
+    shared = CrontabSchedule.objects.get()
+    assert (shared.day_of_week, str(shared.timezone)) == ("MON", "Europe/Berlin")
+    assert PeriodicTask.objects.filter(crontab=shared).count() == 2
+
+
+def test_the_form_shows_the_cron_as_typed_with_its_zone_and_gives_way_to_an_interval(admin: Client) -> None:
+    workflow = factories.make_workflow(GREET, cron_schedule="0  9 * * MON", is_scheduled=True)
+    page = f"{TASKS}{schedule_of(workflow).periodic_task_id}/change/"
+    form = admin.get(page).context["adminform"].form
+    assert (form["cron"].value(), form["zone"].value()) == ("0  9 * * MON", "UTC")
+
+    change(admin, workflow, cron="", interval=every(60).pk)
+
+    task = schedule_of(workflow).periodic_task
+    assert (task.crontab, task.interval) == (None, every(60))
+    assert CrontabSchedule.objects.exists()
+
+
+def test_the_page_of_a_workflows_schedule_shows_what_it_does_before_a_form_without_celery(admin: Client) -> None:
+    schedule = make_schedule(factories.make_workflow(GREET), crontab=crontab("0 9 * * *"))
+
+    page = text_of(admin.get(f"{TASKS}{schedule.periodic_task_id}/change/"))
+
+    places = [page.index(text) for text in ("Run now", "Next slots", "Past slots", "Name", "Cron", "Overlap")]
+    assert places == sorted(places)
+    for text in ("Celery", "workflows.run_schedule", "Keyword arguments", "Priority", "eriodic", "others null"):
+        assert text not in page
+
+
+def test_a_refused_change_shows_the_form_before_the_panels(admin: Client) -> None:
+    workflow = factories.make_workflow(GREET, cron_schedule="0 9 * * 1", is_scheduled=True)
+
+    page = text_of(change(admin, workflow, cron="nope"))
+
+    assert page.index("Invalid cron schedule format") < page.index("Next slots")
+
+
+def test_a_celery_task_is_made_and_changed_as_before(admin: Client) -> None:
+    given = form_of(name="nightly", regtask="workflows.sweep", cron="0 4 * * *", kwargs='{"a": 1}', queue="flow")
+
+    made = admin.post(f"{TASKS}add/", given)
+    task = PeriodicTask.objects.get()
+    page = text_of(admin.get(f"{TASKS}{task.pk}/change/"))
+    changed = admin.post(f"{TASKS}{task.pk}/change/", given | {"task": "workflows.sweep", "priority": "3"})
+
+    assert (made.status_code, changed.status_code) == (302, 302)
+    task.refresh_from_db()
+    assert (task.task, task.kwargs, task.queue, task.priority) == ("workflows.sweep", '{"a": 1}', "flow", 3)
+    assert "Celery task" in page
+    assert not WorkflowSchedule.objects.exists()
+
+
+def test_pages_call_it_a_schedule(admin: Client) -> None:
+    made = admin.post(
+        f"{TASKS}add/", form_of(name="dawn", workflow=factories.make_workflow(GREET).pk, cron="0 5 * * *"), follow=True
+    )
+    page = text_of(made)
+
+    assert "Scheduling chevron_right Schedules" in page
+    assert "The schedule “ dawn ” was added successfully." in page
+    assert "1 schedule" in page
+    assert "eriodic" not in page
+
+
+def test_the_schedules_of_a_deleted_workflow_are_seen_no_more(admin: Client) -> None:
+    workflow = factories.make_workflow(GREET, cron_schedule="0 9 * * 1", is_scheduled=True)
+    task = schedule_of(workflow).periodic_task
+
+    services.delete_workflow(workflow, actor="ada")
+
+    assert "0 schedules" in text_of(admin.get(TASKS))
+    assert admin.get(f"{TASKS}{task.pk}/change/").status_code == 302
+    assert task.name not in text_of(admin.get(f"{CRONTABS}{task.crontab_id}/change/"))
+    admin.post(TASKS, {"action": "enable_tasks", "_selected_action": [task.pk]})
+    assert not PeriodicTask.objects.get().enabled
+
+
+def test_the_first_page_names_each_schedule_of_a_workflow_and_says_years_plainly(admin: Client) -> None:
+    with at(2026, 1, 1):
+        workflow = factories.make_workflow(GREET, name="Report", cron_schedule="0 9 * * *", is_scheduled=True)
+        far = make_schedule(workflow, clocked=ClockedSchedule.objects.create(clocked_time=utc(2100, 1, 1)))
+        PeriodicTask.objects.filter(pk=far.periodic_task_id).update(name="the end of the century")
+
+        page = text_of(admin.get("/admin/"))
+
+    assert "Report in 9 h 0 min" in page or "Report in 8 h 59 min" in page
+    assert "Report: the end of the century in 74 years" in page

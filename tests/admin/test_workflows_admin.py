@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.test import Client
-from django_celery_beat.models import CrontabSchedule, PeriodicTask
+from django_celery_beat.models import PeriodicTask
 
 from accounts.models import AuditEntry, User
 from tests import factories
@@ -29,6 +29,7 @@ def form_of(workflow: Workflow, **changes: Any) -> dict[str, Any]:
         "cron_schedule": workflow.cron_schedule or "",
         "max_retries": workflow.max_retries,
         "timeout_seconds": workflow.timeout_seconds,
+        "concurrency_policy": workflow.concurrency_policy,
     }
     given |= {name: "on" for name in ("trigger_on_file_upload", "is_scheduled") if getattr(workflow, name)}
     return given | changes
@@ -181,7 +182,6 @@ def test_the_list_counts_runs_that_were_not_folded_yet(admin: Client) -> None:
 
 
 def test_a_periodic_task_is_made_switched_off_and_deleted_through_services(admin: Client, operator: User) -> None:
-    crontab = CrontabSchedule.objects.create(minute="0", hour="4")
     tasks = "/admin/django_celery_beat/periodictask/"
 
     made = admin.post(
@@ -190,7 +190,7 @@ def test_a_periodic_task_is_made_switched_off_and_deleted_through_services(admin
             "name": "nightly",
             "task": "workflows.sweep",
             "enabled": "on",
-            "crontab": crontab.pk,
+            "cron": "0 4 * * *",
             "args": "[]",
             "kwargs": "{}",
             "headers": "{}",
@@ -275,11 +275,9 @@ def test_run_now_offers_the_last_input_and_takes_a_past_file_like_a_trigger(admi
     factories.start(workflow, {"who": "Grace"})
     file = make_file(workflow.owner, original_filename="invoice.pdf", filename="ab12.pdf", mime_type="application/pdf")
 
-    # The last run's input may be about another file; the chosen one counts.
-    typed = '{"who": "Ada", "filename": "of another file"}'
-
     offered = admin.get(f"{WORKFLOWS}{workflow.pk}/run/")
-    admin.post(f"{WORKFLOWS}{workflow.pk}/run/", {"trigger_data": typed, "file_id": file.pk})
+    admin.post(f"{WORKFLOWS}{workflow.pk}/run/", {"trigger_data": '{"who": "Ada"}', "file_id": file.pk})
+    again = admin.get(f"{WORKFLOWS}{workflow.pk}/run/").context["form"]
 
     execution = Execution.objects.latest("pk")
     assert json.loads(offered.context["form"]["trigger_data"].value()) == {"who": "Grace"}
@@ -294,6 +292,8 @@ def test_run_now_offers_the_last_input_and_takes_a_past_file_like_a_trigger(admi
         "file_size": 2048,
         "mime_type": "application/pdf",
     }
+    # What the file tells is not typed in as well: it comes with the file.
+    assert (json.loads(again["trigger_data"].value()), again["file_id"].value()) == ({"who": "Ada"}, file.pk)
 
 
 def test_run_now_refuses_a_file_of_another_owner(admin: Client) -> None:
@@ -327,6 +327,7 @@ def test_would_this_have_matched_answers_in_a_sentence(admin: Client) -> None:
 
 def test_another_owners_workflow_is_out_of_reach_on_every_page(admin: Client) -> None:
     workflow = factories.make_workflow(GREET)
+    services.save_draft(workflow, body={"workflow_config": {"steps": [{**GREET[0], "name": "again"}]}}, actor="test")
     _, client = editor_of("eve")
 
     for name in ("run", "run_draft", "version", "match"):

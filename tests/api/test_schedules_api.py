@@ -1,12 +1,16 @@
 """`cron_schedule`, `is_scheduled` and `next_run_at` over the API: answered from the schedule's rows."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.test import Client
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, PeriodicTask
 
-from tests.unit.workflows.schedules import at, crontab, make_schedule
+from accounts.models import User
+from tests import factories
+from tests.unit.workflows.schedules import at, crontab, make_schedule, schedule_of
+from workflows import timetables
 from workflows.models import Workflow
 from workflows.services import schedules
 
@@ -88,3 +92,90 @@ def test_a_bad_cron_is_400_with_the_contracts_words_and_changes_nothing(service:
     assert answer.status_code == 400
     assert answer.json()["detail"] == "Invalid cron schedule format"
     assert shown(send(service, "get", f"/workflows/{made['id']}")) == shown(made)
+
+
+# --- One rule for all doors -------------------------------------------------------------------------
+CRONS = {
+    "0 9 * * 1": True,
+    "*/15 8-18/2 1,15 jan-JUN MON-FRI": True,
+    "0 9 * * 7": True,
+    "0 0 29 2 *": True,
+    "0 0 L * *": False,
+    "0 0 * * 5#3": False,
+    "*/99999999999999 * * * *": False,
+    "5/15 * * * *": False,
+    "0 22-2 * * *": False,
+    "0 0 30 2 *": False,
+    "0 0 * * " + "1," * 32 + "1": False,
+    "0 0 " + "1," * 50 + "1 * *": False,
+}
+WORDS = "Invalid cron schedule format"
+
+
+@pytest.fixture
+def admin(db: None) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("operator@example.com", "correct horse battery"))
+    return client
+
+
+@pytest.mark.parametrize(("cron", "is_good"), CRONS.items())
+@pytest.mark.parametrize(
+    "fields",
+    [
+        lambda cron: body(cron_schedule=cron),
+        lambda cron: {"name": "B", "trigger_type": "scheduled", "trigger_config": {"cron": cron}, "steps": []},
+        lambda cron: {"name": "C", "config": {"steps": []}, "cron_expression": cron, "triggers": []},
+    ],
+    ids="ABC",
+)
+def test_every_dialect_holds_the_rule(service: Client, fields: Any, cron: str, is_good: bool) -> None:
+    answer = service.post("/workflows", fields(cron), content_type="application/json")
+
+    if is_good:
+        assert answer.json()["cron_schedule"] == cron
+    else:
+        assert (answer.status_code, answer.json()["detail"]) == (400, WORDS)
+    assert PeriodicTask.objects.exists() == CrontabSchedule.objects.exists() == is_good
+
+
+@pytest.mark.parametrize(("cron", "is_good"), CRONS.items())
+def test_validate_cron_holds_the_rule(service: Client, cron: str, is_good: bool) -> None:
+    answer = service.post(f"/workflows/validate-cron?{urlencode({'cron_expression': cron})}")
+
+    assert answer.json()["is_valid"] == is_good
+    assert len(answer.json().get("next_runs", [])) == (5 if is_good else 0)
+
+
+@pytest.mark.parametrize(("cron", "is_good"), CRONS.items())
+def test_the_admins_schedule_form_holds_the_rule(admin: Client, cron: str, is_good: bool) -> None:
+    given = {"name": "x", "enabled": "on", "workflow": factories.make_workflow([]).pk, "cron": cron, "zone": "UTC"}
+
+    answer = admin.post("/admin/django_celery_beat/periodictask/add/", given)
+
+    assert answer.status_code == (302 if is_good else 200)
+    assert PeriodicTask.objects.exists() == CrontabSchedule.objects.exists() == is_good
+
+
+@pytest.mark.parametrize(("cron", "is_good"), CRONS.items())
+def test_the_admins_crontab_form_holds_the_rule(admin: Client, cron: str, is_good: bool) -> None:
+    given = dict(zip(timetables.CRON_FIELDS, cron.split(), strict=True)) | {"timezone": "UTC"}
+    given |= {"periodictask_set-TOTAL_FORMS": "0", "periodictask_set-INITIAL_FORMS": "0"}
+
+    answer = admin.post("/admin/django_celery_beat/crontabschedule/add/", given)
+
+    assert answer.status_code == (302 if is_good else 200)
+    assert CrontabSchedule.objects.exists() == is_good
+
+
+@pytest.mark.parametrize(("cron", "is_good"), CRONS.items())
+def test_a_row_written_by_other_means_is_held_to_the_rule(cron: str, is_good: bool) -> None:
+    workflow = factories.make_workflow([], cron_schedule="0 9 * * 1", is_scheduled=True)
+    columns = dict(zip(timetables.CRON_FIELDS, cron.split(), strict=True))
+    if len(columns["day_of_week"]) <= 64:
+        CrontabSchedule.objects.update(**columns)
+
+        schedules.follow_edits(everything=True)
+
+        assert (timetables.find_timetable(schedule_of(workflow)) is not None) == is_good
+        assert (schedule_of(workflow).next_slot_at is not None) == is_good

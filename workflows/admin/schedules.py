@@ -1,39 +1,23 @@
-"""django-celery-beat's pages in the product's theme, with writes through services, and what workflows need there."""
+"""django-celery-beat's pages in the product's words and looks, with writes through services; superusers only."""
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from django import forms
+from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin import display
-from django.contrib.admin.widgets import AutocompleteSelect
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.html import format_html
-from django_celery_beat import admin as beat
 from django_celery_beat.models import ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule
-from unfold.widgets import (
-    UnfoldAdminIntegerFieldWidget,
-    UnfoldAdminSelectWidget,
-    UnfoldAdminTextInputWidget,
-)
 
 from core import clock
-from core.admin import (
-    NOTHING,
-    Button,
-    JsonTextField,
-    Panel,
-    ServiceForm,
-    ServiceModelAdmin,
-    actor_of,
-    label,
-    moment_text,
-)
+from core.admin import NOTHING, Button, Panel, ServiceModelAdmin, actor_of, label, moment_text
 from workflows import timetables
-from workflows.choices import MissedPolicy, OverlapPolicy, WorkflowStatus
-from workflows.models import ScheduleSlot, Workflow, WorkflowSchedule
+from workflows.admin.schedule_forms import CrontabForm, IntervalForm, MomentForm, ScheduleForm, schedule_of
+from workflows.choices import WorkflowStatus
+from workflows.models import ScheduleSlot, WorkflowSchedule
 from workflows.schedule import in_words
 from workflows.services import schedules as services
 from workflows.services import slots
@@ -44,86 +28,24 @@ else:
     from unfold.admin import TabularInline
 
 NEXT_SLOTS = 50
-SLOTS_AT_ONCE = 10
 PAST_SLOTS = 100
+SLOTS_AT_ONCE = 5
 OUTCOME_LOOKS = {"ran": "completed", "missed": "failed", "skipped": "skipped", "queued": "waiting"}
 
 for model in (ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule):
     admin.site.unregister(model)
 
-
-class TaskSelectWidget(UnfoldAdminSelectWidget, beat.TaskSelectWidget):  # type: ignore[misc]
-    """The registered tasks, in the theme's looks."""
-
-
-class PeriodicTaskForm(beat.PeriodicTaskForm, ServiceForm):  # type: ignore[misc]
-    """The library's form (it checks the JSON and the task's name) in the theme's looks, and a workflow to start."""
-
-    workflow = forms.ModelChoiceField(
-        Workflow.objects.exclude(status=WorkflowStatus.DELETED),
-        required=False,
-        help_text="Start this workflow; “Task” is then not used. A task keeps its workflow.",
-        widget=AutocompleteSelect(WorkflowSchedule._meta.get_field("workflow"), admin.site),
-    )
-    input_data = JsonTextField(
-        label="Input", rows=6, required=False, help_text="A JSON object; steps read it as {{input.name}}."
-    )
-    missed_policy = forms.ChoiceField(
-        label="Missed slots",
-        required=False,
-        choices=MissedPolicy.choices,
-        initial=MissedPolicy.LATEST,
-        help_text="What happens to slots that passed while nothing was running.",
-        widget=UnfoldAdminSelectWidget(),
-    )
-    missed_window_seconds = forms.IntegerField(
-        label="Window in seconds",
-        required=False,
-        initial=86_400,
-        min_value=1,
-        max_value=366 * 86_400,
-        help_text="How far back “all” reaches.",
-        widget=UnfoldAdminIntegerFieldWidget(),
-    )
-    overlap_policy = forms.ChoiceField(
-        label="Overlap",
-        required=False,
-        choices=OverlapPolicy.choices,
-        initial=OverlapPolicy.SKIP,
-        help_text="What happens to a slot while an execution of the workflow is still running.",
-        widget=UnfoldAdminSelectWidget(),
-    )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        if "regtask" in self.fields:
-            self.fields["regtask"].widget = TaskSelectWidget()
-            self.fields["task"].widget = UnfoldAdminTextInputWidget()
-        schedule = _schedule_of(self.instance)
-        if schedule is not None and "workflow" in self.fields:
-            self.fields["workflow"].disabled = True
-            self.initial["workflow"] = schedule.workflow_id
-            self.initial.update({name: getattr(schedule, name) for name in services.Policy.__dataclass_fields__})
-
-    def clean(self) -> dict[str, Any]:
-        if self.cleaned_data.get("workflow"):
-            self.cleaned_data |= {"task": services.RUN_TASK, "regtask": ""}
-        cleaned: dict[str, Any] = super().clean()
-        return cleaned
-
-    def policy(self) -> services.Policy | None:
-        """Return what was chosen for the workflow; None for a task that starts none."""
-        if not self.cleaned_data.get("workflow"):
-            return None
-        given = {name: self.cleaned_data.get(name) for name in services.Policy.__dataclass_fields__}
-        return services.Policy(**{name: value for name, value in given.items() if value not in (None, "")})
+# Titles and messages take their words from the library's models; `original_attrs`, which migrations read, stay.
+apps.get_app_config("django_celery_beat").verbose_name = "Scheduling"
+PeriodicTask._meta.verbose_name, PeriodicTask._meta.verbose_name_plural = "schedule", "schedules"
+PeriodicTask.__str__ = lambda task: task.name
 
 
 class BeatAdmin(ServiceModelAdmin):
     """What the pages of all schedule tables share. They belong to no owner: superusers only."""
 
     user_lookup = ""
-    deletion_note = "Periodic tasks that use it are deleted with it."
+    deletion_note = "Schedules that use it are deleted with it."
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.is_superuser) and super().has_module_permission(request)
@@ -133,6 +55,15 @@ class BeatAdmin(ServiceModelAdmin):
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.is_superuser) and super().has_change_permission(request, obj)
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser) and super().has_add_permission(request)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.is_superuser) and super().has_delete_permission(request, obj)
+
+    def may_press(self, request: HttpRequest) -> bool:
+        return bool(request.user.is_superuser) and super().may_press(request)
 
     def create_object(self, request: HttpRequest, instance: Any, form: Any) -> Any:
         return services.save_schedule(instance, actor=actor_of(request))
@@ -144,14 +75,14 @@ class BeatAdmin(ServiceModelAdmin):
         services.delete_schedule(instance, actor=actor_of(request))
 
 
-def _schedule_of(task: PeriodicTask) -> WorkflowSchedule | None:
-    found: WorkflowSchedule | None = getattr(task, "workflow_schedule", None)
-    return found
+def of_present_workflows(tasks: QuerySet[Any]) -> QuerySet[Any]:
+    """Leave out the tasks of deleted workflows: like these they stay for the record, and nobody sees them."""
+    return tasks.exclude(workflow_schedule__workflow__status=WorkflowStatus.DELETED)
 
 
 def _next(request: HttpRequest, task: PeriodicTask) -> dict[str, Any]:
     """Return the coming slots of a task that starts a workflow, or why there are none."""
-    schedule = _schedule_of(task)
+    schedule = schedule_of(task)
     if schedule is None:
         return {}
     timetable = timetables.find_timetable(schedule)
@@ -184,43 +115,41 @@ def _note(schedule: WorkflowSchedule) -> str:
 
 def _ledger(request: HttpRequest, task: PeriodicTask) -> dict[str, Any]:
     """Return the latest past slots and what became of them."""
-    schedule = _schedule_of(task)
+    schedule = schedule_of(task)
     if schedule is None:
         return {}
     rows = list(ScheduleSlot.objects.filter(schedule=schedule).order_by("-slot_at")[: PAST_SLOTS + 1])
+    shown = [
+        {"row": row, "at": moment_text(row.slot_at), "outcome": label(OUTCOME_LOOKS[row.outcome], row.outcome)}
+        for row in rows[:PAST_SLOTS]
+    ]
     return {
         "schedule": schedule,
-        "slots": [
-            {"row": row, "at": moment_text(row.slot_at), "outcome": label(OUTCOME_LOOKS[row.outcome], row.outcome)}
-            for row in rows[:PAST_SLOTS]
-        ],
+        "first": shown[:SLOTS_AT_ONCE],
+        "further": shown[SLOTS_AT_ONCE:],
         "is_cut": len(rows) > PAST_SLOTS,
     }
 
 
+NAMES = ("name", "workflow", "enabled", "description")
+TIMES = (("cron", "zone"), ("interval", "clocked"), "start_time", "expires", "one_off")
+INPUT = {"fields": ("input_data", ("missed_policy", "missed_window_seconds"), "overlap_policy")}
+OF_WORKFLOW: list[Any] = [(None, {"fields": NAMES}), ("When", {"fields": TIMES}), ("Workflow", INPUT)]
+TASK = {"fields": ("regtask", "task", ("args", "kwargs"))}
+SENDING = {
+    "fields": (("expire_seconds", "priority"), "queue", ("exchange", "routing_key"), "headers"),
+    "classes": ("collapse",),
+}
+
+
 @admin.register(PeriodicTask)
 class PeriodicTaskAdmin(BeatAdmin):
-    list_display = ("name", "enabled", "workflow", "schedule", "zone", "next_slot", "task", "last_run")
+    list_display = ("name", "enabled", "workflow", "schedule", "zone", "next_slot", "last_run")
     list_filter = ("enabled", "one_off")
     list_select_related = ("interval", "crontab", "solar", "clocked", "workflow_schedule__workflow")
-    text_search_fields = ("name", "task")
-    form = PeriodicTaskForm
-    fieldsets = (
-        beat.PeriodicTaskAdmin.fieldsets[0],
-        (
-            "Workflow",
-            {
-                "fields": (
-                    "workflow",
-                    "input_data",
-                    ("missed_policy", "missed_window_seconds"),
-                    "overlap_policy",
-                )
-            },
-        ),
-        *beat.PeriodicTaskAdmin.fieldsets[1:],
-    )
-    readonly_fields = ("last_run_at", "crontab_translation")
+    text_search_fields = ("name", "task", "workflow_schedule__workflow__name")
+    form = ScheduleForm
+    change_form_template = "admin/workflows/schedule/change_form.html"
     actions = ("enable_tasks", "disable_tasks")
     deletion_note = "It does not run again, and the record of its past slots is lost. This cannot be undone."
     panels = (
@@ -229,24 +158,58 @@ class PeriodicTaskAdmin(BeatAdmin):
     )
     buttons = (Button("run", "Run now", icon="play_arrow", variant="primary"),)
 
+    class Media:
+        css: ClassVar[dict[str, Any]] = {"all": ["workflows/schedules.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return of_present_workflows(super().get_queryset(request))
+
     def for_detail(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
         return queryset.select_related(*self.list_select_related)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        made = super().get_form(request, obj, change, **kwargs)
+        return type(made.__name__, (made,), {"viewer": request.user})
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Return what the schedule of a workflow needs, or a Celery task; a new one may become either."""
+        if obj is None:
+            closed = {} if request.method == "POST" else {"classes": ("collapse",)}
+            task = {"fields": ("solar", *TASK["fields"])} | closed
+            return [*OF_WORKFLOW, ("Celery task", task), ("How the task is sent", SENDING)]
+        if schedule_of(obj):
+            return OF_WORKFLOW
+        names = tuple(name for name in NAMES if name != "workflow")
+        return [
+            (None, {"fields": names}),
+            ("When", {"fields": (*TIMES, "solar")}),
+            ("Celery task", TASK),
+            ("How the task is sent", SENDING),
+        ]
 
     def create_object(self, request: HttpRequest, instance: Any, form: Any) -> Any:
         return self.update_object(request, instance, form)
 
     def update_object(self, request: HttpRequest, instance: Any, form: Any) -> Any:
-        workflow = form.cleaned_data.get("workflow")
-        return services.save_schedule(instance, actor=actor_of(request), workflow=workflow, policy=form.policy())
+        cron = form.timing()
+        if cron is None:
+            instance.crontab = None
+        return services.save_schedule(
+            instance,
+            actor=actor_of(request),
+            workflow=form.cleaned_data.get("workflow"),
+            policy=form.policy(),
+            cron=cron,
+        )
 
     def shown_buttons(self, request: HttpRequest, instance: Any) -> list[Button]:
-        schedule = _schedule_of(instance)
+        schedule = schedule_of(instance)
         return list(self.buttons) if schedule and schedule.workflow.is_executable else []
 
     def press_run(self, request: HttpRequest, task: Any) -> HttpResponse | None:
-        schedule = _schedule_of(task)
+        schedule = schedule_of(task)
         if schedule is None:
-            self.message_user(request, "This task starts no workflow.", messages.ERROR)
+            self.message_user(request, "This schedule starts no workflow.", messages.ERROR)
             return None
         started = slots.run_now(schedule)
         self.message_user(request, f"Execution {started.execution_id} has started.", messages.SUCCESS)
@@ -254,7 +217,7 @@ class PeriodicTaskAdmin(BeatAdmin):
 
     @display(description="Workflow", ordering="workflow_schedule__workflow__name")
     def workflow(self, task: Any) -> str:
-        schedule = _schedule_of(task)
+        schedule = schedule_of(task)
         if schedule is None:
             return NOTHING
         page = reverse("admin:workflows_workflow_change", args=(schedule.workflow_id,))
@@ -270,41 +233,40 @@ class PeriodicTaskAdmin(BeatAdmin):
 
     @display(description="Next slot (UTC)", ordering="workflow_schedule__next_slot_at")
     def next_slot(self, task: Any) -> str:
-        schedule = _schedule_of(task)
+        schedule = schedule_of(task)
         return moment_text(schedule.next_slot_at) if schedule else NOTHING
 
     @display(description="Last run (UTC)", ordering="last_run_at")
     def last_run(self, task: Any) -> str:
         return moment_text(task.last_run_at) if task.last_run_at else "never"
 
-    @display(description="In words")
-    def crontab_translation(self, task: Any) -> str:
-        return timetables.words_of(task) if task.crontab else NOTHING
-
-    @admin.action(description="Enable selected tasks", permissions=["change"])
+    @admin.action(description="Enable selected schedules", permissions=["change"])
     def enable_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         self._set_enabled(request, queryset, enabled=True)
 
-    @admin.action(description="Disable selected tasks", permissions=["change"])
+    @admin.action(description="Disable selected schedules", permissions=["change"])
     def disable_tasks(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         self._set_enabled(request, queryset, enabled=False)
 
     def _set_enabled(self, request: HttpRequest, queryset: QuerySet[Any], *, enabled: bool) -> None:
         changed = services.set_tasks_enabled(queryset, enabled=enabled, actor=actor_of(request))
         word = "Enabled" if enabled else "Disabled"
-        self.message_user(request, f"{word} {changed} of {len(queryset)} tasks.", messages.SUCCESS)
+        self.message_user(request, f"{word} {changed} of {len(queryset)} schedules.", messages.SUCCESS)
 
 
 class PeriodicTaskInline(TabularInline):  # type: ignore[type-arg]
-    """The tasks of a schedule, to look at."""
+    """What goes by a shared row, to look at."""
 
     model = PeriodicTask
-    fields = ("name", "task", "args", "kwargs")
+    fields = ("name", "enabled")
     readonly_fields = fields
     can_delete = False
     extra = 0
     show_change_link = True
-    verbose_name_plural = "Periodic tasks that use this schedule"
+    verbose_name_plural = "Schedules that use it"
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        return of_present_workflows(super().get_queryset(request))
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -316,15 +278,28 @@ class PeriodicTaskInline(TabularInline):  # type: ignore[type-arg]
 class ScheduleAdmin(BeatAdmin):
     inlines = (PeriodicTaskInline,)
 
+    def note(self, request: HttpRequest, instance: Any) -> str:
+        return "It is shared: a change is a change of every schedule that uses it."
+
 
 @admin.register(CrontabSchedule)
 class CrontabScheduleAdmin(ScheduleAdmin):
     list_display = ("__str__", "in_words", "timezone")
-    fields = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week", "timezone")
+    form = CrontabForm
 
     @display(description="In words")
     def in_words(self, crontab: Any) -> str:
         return in_words(" ".join(timetables.cron_fields(crontab)))
 
 
-admin.site.register([IntervalSchedule, ClockedSchedule, SolarSchedule], ScheduleAdmin)
+@admin.register(IntervalSchedule)
+class IntervalScheduleAdmin(ScheduleAdmin):
+    form = IntervalForm
+
+
+@admin.register(ClockedSchedule)
+class ClockedScheduleAdmin(ScheduleAdmin):
+    form = MomentForm
+
+
+admin.site.register(SolarSchedule, ScheduleAdmin)

@@ -25,6 +25,7 @@ from core.errors import InvalidInput, Problem
 from workflows import timetables
 from workflows.choices import MissedPolicy, OverlapPolicy
 from workflows.models import Workflow, WorkflowSchedule
+from workflows.schedule import BAD_CRON, LONGEST_CRON, Cron, is_cron
 from workflows.services.audit import workflow_values
 
 ScheduleT = TypeVar("ScheduleT", bound=models.Model)
@@ -40,6 +41,8 @@ LOOKUPS: dict[type[models.Model], str] = {
 }
 DERIVED = ("cron_text", "timetable", "anchor_at", "next_slot_at")
 MOST_FOLLOWED = 500
+KINDS = ("crontab", "interval", "clocked", "solar")
+LONGEST_NAME_KEPT = 150
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,27 @@ class Policy:
 
 
 def save_schedule(
-    row: ScheduleT, *, actor: str, workflow: Workflow | None = None, policy: Policy | None = None
+    row: ScheduleT,
+    *,
+    actor: str,
+    workflow: Workflow | None = None,
+    policy: Policy | None = None,
+    cron: Cron | None = None,
 ) -> ScheduleT:
     """Save a periodic task, or an interval, crontab or other row that tasks refer to, with the workflows it starts.
 
-    `workflow` makes a periodic task the workflow's; it stays so. Raises InvalidInput for times that a workflow
-    cannot follow and for policies that contradict each other.
+    `workflow` makes a periodic task the workflow's; it stays so. `cron` gives a periodic task the shared crontab row
+    of that expression and zone. Raises InvalidInput for times that a workflow cannot follow or no calendar holds, and
+    for policies that contradict each other.
     """
     _check(policy)
     with transaction.atomic():
+        if isinstance(row, PeriodicTask):
+            row.crontab = crontab_of(cron.text, zone=cron.zone) if cron else row.crontab
+            _check_kinds(row)
+        timetables.check_row(row)
         locked = _lock_workflows(row, workflow)
-        _write(row, actor=actor, workflow=workflow, policy=policy)
+        _write(row, actor=actor, workflow=workflow, policy=policy, cron_text=cron.text if cron else "")
         _mirror(locked, actor=actor)
     return row
 
@@ -107,9 +120,13 @@ def follow_workflow(workflow: Workflow, *, actor: str) -> None:
 
 
 def stop_schedules(workflow: Workflow, *, actor: str) -> None:
-    """Switch off every schedule of a workflow that was deleted, inside its deletion's transaction."""
-    for task in PeriodicTask.objects.filter(workflow_schedule__workflow=workflow, enabled=True).order_by("pk"):
+    """Switch off every schedule of a workflow that was deleted, inside its deletion's transaction.
+
+    The rows keep the ledger of past slots; nobody sees them any more, so their names are given free.
+    """
+    for task in PeriodicTask.objects.filter(workflow_schedule__workflow=workflow).order_by("pk"):
         task.enabled = False
+        task.name = f"{task.name[:LONGEST_NAME_KEPT]} (deleted, schedule {task.pk})"
         _write(task, actor=actor)
     Workflow.objects.filter(pk=workflow.pk).update(is_scheduled=False)
 
@@ -147,7 +164,7 @@ def follow_rows(schedule: WorkflowSchedule, *, actor: str) -> bool:
     """
     if not timetables.derive(schedule, now=clock.now()):
         return False
-    schedule.cron_text = timetables.cron_of(schedule) or ""
+    schedule.cron_text = _cron_text(schedule)
     schedule.save(update_fields=DERIVED)
     _mirror([schedule.workflow], actor=actor)
     return True
@@ -173,13 +190,11 @@ def _forget_deleted() -> None:
 def crontab_of(cron: str, *, zone: str) -> CrontabSchedule:
     """Return the shared row of a cron expression, made if there is none; rows are never edited for one user.
 
-    Raises InvalidInput for a field longer than its column.
+    Raises InvalidInput for what is no cron expression.
     """
+    if not is_cron(cron):
+        raise InvalidInput(BAD_CRON, problems=[Problem(("body", "cron_schedule"), BAD_CRON)])
     fields = dict(zip(timetables.CRON_FIELDS, cron.split(), strict=True))
-    for name, text in fields.items():
-        if len(text) > (CrontabSchedule._meta.get_field(name).max_length or 0):
-            problem = Problem(("body", "cron_schedule"), "Invalid cron schedule format")
-            raise InvalidInput("Invalid cron schedule format", problems=[problem])
     found = CrontabSchedule.objects.filter(timezone=zone, **fields).order_by("pk").first()
     return found or CrontabSchedule.objects.create(timezone=zone, **fields)
 
@@ -236,9 +251,15 @@ def _attach(task: PeriodicTask, workflow: Workflow | None, policy: Policy | None
 def _derive(schedule: WorkflowSchedule, cron_text: str) -> None:
     timetables.timetable_of(schedule)  # refuses what a workflow cannot follow
     schedule.cron_text = cron_text or schedule.cron_text
-    schedule.cron_text = timetables.cron_of(schedule) or ""
+    schedule.cron_text = _cron_text(schedule)
     timetables.derive(schedule, now=clock.now())
     schedule.save(update_fields=DERIVED)
+
+
+def _cron_text(schedule: WorkflowSchedule) -> str:
+    """Return the cron expression to keep; none for a row, written by other means, that is too long to be one."""
+    text = timetables.cron_of(schedule) or ""
+    return text if len(text) <= LONGEST_CRON else ""
 
 
 def _delete(row: models.Model, *, actor: str) -> None:
@@ -278,7 +299,7 @@ def _repeat(workflow: Workflow, *, otherwise: bool) -> bool:
     """
     schedule = _shown(workflow)
     cron = timetables.cron_of(schedule) if schedule else None
-    if cron and len(cron) > timetables.LONGEST_CRON:
+    if cron and len(cron) > LONGEST_CRON:
         cron = None
     scheduled = schedule.periodic_task.enabled if schedule else otherwise
     if (workflow.cron_schedule, workflow.is_scheduled) == (cron, scheduled):
@@ -319,6 +340,20 @@ def _check(policy: Policy | None) -> None:
         problems.append(Problem(("body", "overlap_policy"), sentence))
     if problems:
         raise InvalidInput(problems[0].msg, problems=problems)
+
+
+def _check_kinds(task: PeriodicTask) -> None:
+    """Refuse a task that is due in no way or in several, in our words; the library's save() would crash the page."""
+    given = [kind for kind in KINDS if getattr(task, kind)]
+    problems = [Problem(("body", kind), "Choose only one way to say when.") for kind in given[1:]]
+    if not given:
+        sentence = "Say when: give a cron expression, an interval or a single moment."
+        problems.append(Problem(("body", "crontab"), sentence))
+    if task.expires and task.expire_seconds is not None:
+        problems.append(Problem(("body", "expires"), "Give an end or seconds to expire after, not both."))
+    if problems:
+        raise InvalidInput(problems[0].msg, problems=problems)
+    task.one_off = task.one_off or bool(task.clocked)  # a single moment comes once
 
 
 def _audit(

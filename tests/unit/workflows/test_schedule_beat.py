@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from django.db import OperationalError
-from django_celery_beat.models import PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from tests import factories
 from tests.unit.workflows.schedules import at, crontab, every, ledger, make_schedule
@@ -27,6 +27,16 @@ def test_celerys_own_clock_leaves_the_tasks_of_workflows_out(scheduler: beat.Sch
     plain = PeriodicTask.objects.create(name="plain", task="workflows.drain", interval=every(1))
     make_schedule(factories.make_workflow([]), interval=every(1))
     make_schedule(factories.make_workflow([]), crontab=crontab("* * * * *"))
+
+    assert set(scheduler.all_as_schedule()) == {plain.name}
+
+
+def test_rows_written_by_other_means_that_celery_cannot_count_with_stop_nothing(scheduler: beat.Scheduler) -> None:
+    plain = PeriodicTask.objects.create(name="plain", task="workflows.drain", interval=every(1))
+    ages = IntervalSchedule.objects.create(every=2_147_483_647, period="days")
+    PeriodicTask.objects.create(name="too long", task="workflows.drain", interval=ages)
+    junk = CrontabSchedule.objects.create(minute="*/", hour="*")
+    PeriodicTask.objects.create(name="junk", task="workflows.drain", crontab=junk)
 
     assert set(scheduler.all_as_schedule()) == {plain.name}
 

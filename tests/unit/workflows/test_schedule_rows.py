@@ -3,7 +3,14 @@
 from typing import Any
 
 import pytest
-from django_celery_beat.models import ClockedSchedule, CrontabSchedule, PeriodicTask, PeriodicTasks, SolarSchedule
+from django_celery_beat.models import (
+    ClockedSchedule,
+    CrontabSchedule,
+    IntervalSchedule,
+    PeriodicTask,
+    PeriodicTasks,
+    SolarSchedule,
+)
 
 from accounts.models import AuditEntry
 from core.errors import InvalidInput
@@ -246,7 +253,8 @@ def test_the_sun_is_refused_with_a_sentence_and_nothing_is_saved() -> None:
     with pytest.raises(InvalidInput) as refusal:
         make_schedule(factories.make_workflow([]), solar=solar)
 
-    assert refusal.value.detail == "A workflow cannot follow the sun: choose a crontab, an interval or a clocked time."
+    sentence = "A workflow cannot follow the sun: choose a cron expression, an interval or a single moment."
+    assert refusal.value.detail == sentence
     assert not PeriodicTask.objects.exists()
 
 
@@ -331,3 +339,126 @@ def test_a_clocked_time_has_one_slot_and_an_end_ends_a_schedule() -> None:
         ended = make_schedule(factories.make_workflow([]), interval=every(3600), expires=utc(2025, 9, 1, 8, 30))
 
     assert (once.next_slot_at, ended.next_slot_at) == (utc(2025, 9, 1, 9), None)
+
+
+# --- Rows that no calendar holds --------------------------------------------------------------------
+AGES = {"every": 2_147_483_647, "period": "days"}
+
+
+@pytest.mark.parametrize(
+    ("times", "field", "sentence"),
+    [
+        ({"start_time": utc(9999, 12, 31, 23, 59, 59)}, "start_time", "from 1970-01-01 to before 2200-01-01"),
+        ({"start_time": utc(1, 1, 1)}, "start_time", "from 1970-01-01 to before 2200-01-01"),
+        ({"interval": AGES}, "interval", "an interval of at most 36,500 days"),
+        ({"interval": {"every": -2_147_483_648, "period": "days"}}, "interval", "at most 36,500 days"),
+        ({"interval": {"every": 1, "period": "fortnights"}}, "interval", "at most 36,500 days"),
+        ({"clocked": utc(9999, 12, 31)}, "clocked", "from 1970-01-01 to before 2200-01-01"),
+        ({"crontab": "0 0 L * *"}, "crontab", "Invalid cron schedule format"),
+        ({"crontab": "0 0 30 2 *"}, "crontab", "Invalid cron schedule format"),
+    ],
+)
+def test_times_beyond_the_calendar_are_refused_and_harmless_where_they_were_written(
+    times: dict[str, Any], field: str, sentence: str
+) -> None:
+    with at(2025, 9, 1, 8):
+        workflow = factories.make_workflow([], cron_schedule="0 9 * * 1", is_scheduled=True)
+        other = make_schedule(factories.make_workflow([]), interval=every(3600))
+        task = schedule_of(workflow).periodic_task
+        _write_times(task, times)
+
+        with pytest.raises(InvalidInput, match=sentence) as refusal:
+            schedules.save_schedule(task, actor="operator")
+        task.save()  # by other means
+        services.follow_edits(everything=True)
+        services.run_due_slots()
+
+    assert [problem.loc for problem in refusal.value.problems] == [("body", field)]
+    assert schedule_of(workflow).next_slot_at is None
+    assert WorkflowSchedule.objects.get(pk=other.pk).next_slot_at == utc(2025, 9, 1, 9)
+
+
+def _write_times(task: PeriodicTask, times: dict[str, Any]) -> None:
+    if "start_time" in times:
+        task.start_time = times["start_time"]
+        return
+    task.crontab = None
+    if "interval" in times:
+        task.interval = IntervalSchedule.objects.create(**times["interval"])
+    elif "clocked" in times:
+        task.clocked, task.one_off = ClockedSchedule.objects.create(clocked_time=times["clocked"]), True
+    else:
+        names = ("minute", "hour", "day_of_month", "month_of_year", "day_of_week")
+        task.crontab = CrontabSchedule.objects.create(**dict(zip(names, times["crontab"].split(), strict=True)))
+
+
+def test_a_crontab_written_elsewhere_that_is_longer_than_any_expression_stops_nothing() -> None:
+    workflow = factories.make_workflow([], cron_schedule="0 9 * * 1", is_scheduled=True)
+    CrontabSchedule.objects.update(minute="0," * 100 + "1")
+
+    services.follow_edits(everything=True)
+
+    assert (schedule_of(workflow).next_slot_at, schedule_of(workflow).cron_text) == (None, "")
+    assert columns(workflow) == (None, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "field"),
+    [
+        (IntervalSchedule(every=2_147_483_647, period="days"), "every"),
+        (ClockedSchedule(clocked_time=utc(2200, 1, 1)), "clocked_time"),
+        (CrontabSchedule(hour="*/24"), "crontab"),
+    ],
+)
+def test_a_shared_row_that_nothing_can_follow_is_refused(row: Any, field: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        schedules.save_schedule(row, actor="operator")
+
+    assert [problem.loc for problem in refusal.value.problems] == [("body", field)]
+    assert row.pk is None
+
+
+def test_a_far_end_is_an_end() -> None:
+    with at(2025, 9, 1, 8):
+        schedule = make_schedule(factories.make_workflow([]), interval=every(3600), expires=utc(9999, 12, 31))
+
+    assert schedule.next_slot_at == utc(2025, 9, 1, 9)
+
+
+@pytest.mark.parametrize(
+    ("times", "fields"),
+    [
+        ({}, ["crontab"]),
+        ({"crontab": "x", "interval": "x"}, ["interval"]),
+        ({"interval": "x", "expires": utc(2030, 1, 1), "expire_seconds": 5}, ["expires"]),
+    ],
+)
+def test_a_schedule_is_due_in_one_way(times: dict[str, Any], fields: list[str]) -> None:
+    rows = {"crontab": crontab("0 9 * * *"), "interval": every(60)}
+    given = {name: rows.get(name, value) for name, value in times.items()}
+
+    with pytest.raises(InvalidInput) as refusal:
+        make_schedule(factories.make_workflow([]), **given)
+
+    assert [problem.loc[1] for problem in refusal.value.problems] == fields
+    assert not PeriodicTask.objects.exists()
+
+
+def test_a_single_moment_comes_once_without_being_told_so() -> None:
+    with at(2025, 9, 1, 8):
+        clocked = ClockedSchedule.objects.create(clocked_time=utc(2025, 9, 1, 9))
+        schedule = make_schedule(factories.make_workflow([]), clocked=clocked)
+
+    assert schedule.periodic_task.one_off
+
+
+def test_the_name_of_a_deleted_workflows_schedule_is_free_again() -> None:
+    workflow = factories.make_workflow([])
+    schedules.save_schedule(
+        PeriodicTask(name="every morning", crontab=crontab("0 7 * * *")), actor="ada", workflow=workflow
+    )
+
+    services.delete_workflow(workflow, actor="ada")
+
+    task = schedule_of(workflow).periodic_task
+    assert (task.name, task.enabled) == (f"every morning (deleted, schedule {task.pk})", False)

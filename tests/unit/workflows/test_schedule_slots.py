@@ -6,8 +6,12 @@ from typing import Any
 
 import pytest
 from cronsim import CronSimError
+from django.core.exceptions import ValidationError
+from django_celery_beat import validators
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from workflows.schedule import Cron, Every, Once, Timetable, in_words, is_cron, next_slots
+from workflows.schedule import LATEST, Cron, Every, Once, Timetable, in_words, is_cron, next_slots
 
 BERLIN, NEW_YORK, LORD_HOWE = "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"
 
@@ -111,7 +115,7 @@ def test_a_midnight_that_does_not_exist_runs_when_the_day_begins() -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", BERLIN, NEW_YORK, LORD_HOWE, "Pacific/Apia"])
-@pytest.mark.parametrize("text", ["*/7 * * * *", "13 2 * * *", "0 */5 * * 1-5", "59 23 L * *"])
+@pytest.mark.parametrize("text", ["*/7 * * * *", "13 2 * * *", "0 */5 * * 1-5", "59 23 28-31 * *"])
 def test_slots_are_the_same_from_wherever_one_begins(zone: str, text: str) -> None:
     """Many beats ask from different moments; they must agree."""
     begin = utc(2025, 10, 1)
@@ -147,3 +151,95 @@ def test_a_timetable_begins_and_ends() -> None:
 def test_a_cron_expression_is_told_in_words() -> None:
     assert in_words("0 9 * * 1") == "At 09:00 on Monday"
     assert in_words("nonsense") == "nonsense"
+
+
+# --- The one rule -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "text",
+    [
+        "* * * * *",
+        "*/5 0-23/2 1,15 JAN-jun MON-FRI",
+        "0 9 * * 7",
+        " 0\t9  * * sun ",
+        "00 09 01 01 *",
+        "0 0 29 2 *",
+        "0 0 30 2 1",
+        "0 0 * * " + "0," * 31 + "1",
+    ],
+)
+def test_what_crontab_5_describes_is_a_cron_expression(text: str) -> None:
+    assert is_cron(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "@daily",
+        "0 0 L * *",
+        "0 0 LW * *",
+        "0 0 15W * *",
+        "0 0 * * 5#3",
+        "0 0 * * 5L",
+        "0 0 ? * *",
+        "*/99999999999999 * * * *",
+        "*/60 * * * *",
+        "*/0 * * * *",
+        "5/15 * * * *",
+        "0 22-2 * * *",
+        "0 0 * * FRI-MON",
+        "0 0 * * MON-7",
+        "0 0 30 2 *",
+        "0 0 31 4,6 *",
+        "60 * * * *",
+        "0 9 * *",
+        "0 9 * * * *",
+        "0\n9 * * *",
+        "\u0660 9 * * *",
+        "0 0 * * " + "0," * 32 + "1",
+        "0 9 * * 1" + " " * 92,
+    ],
+)
+def test_what_it_does_not_describe_or_the_rows_cannot_hold_is_none(text: str) -> None:
+    assert not is_cron(text)
+
+
+_ITEM = st.from_regex(
+    r"(\*|[0-9]{1,2}(-[0-9]{1,2})?|[A-Z]{3}|MON-[0-7]|[0-7]-SUN|SUN-TUE|JAN-MAR)(/[0-9]{1,2})?", fullmatch=True
+)
+_FIELD = st.lists(_ITEM, min_size=1, max_size=3).map(",".join)
+
+
+@settings(max_examples=500, deadline=None)
+@given(fields=st.lists(_FIELD | st.just("*"), min_size=5, max_size=5))
+def test_every_cron_expression_can_be_stored_told_and_followed(fields: list[str]) -> None:
+    text = " ".join(fields)
+    if not is_cron(text):
+        return
+
+    try:
+        validators.crontab_validator(text)
+    except ValidationError as error:
+        pytest.fail(f"{text}: {error}")
+    assert in_words(text)
+    assert len(next_slots(text, count=1, after=utc(2025, 1, 1), zone=BERLIN)) == 1
+
+
+# --- The ends of the calendar -----------------------------------------------------------------------
+FIRST, LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize("zone", ["UTC", BERLIN, "Pacific/Apia", "America/Anchorage"])
+@pytest.mark.parametrize("moment", [FIRST, LAST])
+def test_no_moment_leaves_the_calendar(zone: str, moment: datetime) -> None:
+    for timing in (Cron("0 9 * * *", zone), Every(timedelta(days=36_500), moment), Once(moment)):
+        for timetable in (Timetable(timing), Timetable(timing, moment), Timetable(timing, None, moment)):
+            for after in (FIRST, utc(2025, 1, 1), LAST):
+                assert all(slot < LATEST for slot in islice(timetable.slots(after), 3))
+
+
+def test_a_schedule_from_the_last_day_on_has_no_slot_and_one_from_the_first_has_all() -> None:
+    assert Timetable(Cron("0 9 * * *"), starts_at=LAST).first(utc(2025, 1, 1)) is None
+    assert Timetable(Cron("0 9 * * *"), starts_at=FIRST).first(utc(2025, 1, 1)) == utc(2025, 1, 1, 9)
+    assert Timetable(Cron("0 9 * * *"), ends_at=LAST).first(utc(2025, 1, 1)) == utc(2025, 1, 1, 9)
+    assert list(Every(timedelta(days=999_999_999), FIRST).slots(utc(2025, 1, 1))) == []
