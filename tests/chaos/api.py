@@ -50,9 +50,30 @@ class Api:
         answer = self._ask(lambda: self._client.post(path, json={"trigger_data": data}, headers=headers))
         return Answer(int(answer.body["execution_id"]), answer.seconds)
 
+    def publish(self, event_type: str, data: dict[str, Any], *, key: str) -> None:
+        """Publish an event; asking again uses the same key, so it is the same event."""
+        body = {"event_type": event_type, "aggregate_type": "payment", "aggregate_id": key, "data": data}
+        self._ask(lambda: self._client.post("/api/v1/events/publish", json=body, headers={"Idempotency-Key": key}))
+
     def executions(self, workflow_id: int) -> list[dict[str, Any]]:
         path = f"/workflows/{workflow_id}/executions"
         found: list[dict[str, Any]] = self._ask(lambda: self._client.get(path, params={"limit": 1000})).body
+        return found
+
+    def newest(self, limit: int) -> list[dict[str, Any]]:
+        """Return the newest executions of all workflows."""
+        found: list[dict[str, Any]] = self._ask(lambda: self._client.get("/executions", params={"limit": limit})).body
+        return found
+
+    def saga(self, execution_id: int) -> dict[str, Any] | None:
+        """Return what an execution undid, None if nothing."""
+        path = f"/api/v1/workflows/executions/{execution_id}/compensation"
+        try:
+            found: dict[str, Any] = self._ask(lambda: self._client.get(path)).body
+        except UnansweredError as error:
+            if " 404 " in str(error):
+                return None
+            raise
         return found
 
     def execution(self, execution_id: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The outside world of the suite: an HTTP server that performs effects, remembers each and misbehaves as told."""
 
 import contextlib
+import json
 import socket
 import struct
 import threading
@@ -12,7 +13,7 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-LATE_SECONDS = 0.8
+LATE_SECONDS = 0.5
 LONGEST_SILENCE_SECONDS = 30.0
 
 
@@ -30,9 +31,12 @@ class Mode(StrEnum):
 UNCLEAR = frozenset({Mode.SILENT, Mode.RESET, Mode.ERROR})
 
 
-@dataclass(frozen=True)
+@dataclass
 class Effect:
-    """One performed effect; `nth` counts those of the same step of the same execution from 1."""
+    """One performed effect; `nth` counts those of the same step of the same execution from 1.
+
+    From `at` until `ended_at` (monotonic seconds) its request is live: None while it still is.
+    """
 
     execution_id: int
     step: str
@@ -40,6 +44,7 @@ class Effect:
     nth: int
     mode: Mode
     at: float
+    ended_at: float | None = None
 
 
 class EffectServer:
@@ -117,20 +122,28 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         _, _, execution_id, step = self.path.split("/")
         effect = self.server.world.perform(int(execution_id), step, self.headers.get("Idempotency-Key", ""))
+        try:
+            self._end(effect)
+        finally:
+            effect.ended_at = effect.ended_at or time.monotonic()
+
+    def _end(self, effect: Effect) -> None:
         match effect.mode:
             case Mode.SILENT:
                 self._stay_silent()
             case Mode.RESET:
-                self._reset()
+                self._reset(effect)
             case Mode.ERROR:
-                self._answer(500)
+                self._answer(500, effect)
             case _:
                 if effect.mode == Mode.LATE:
                     time.sleep(LATE_SECONDS)
-                self._answer(200)
+                self._answer(200, effect)
 
-    def _answer(self, status: int) -> None:
-        body = b'{"done":true}' if status == 200 else b'{"done":"perhaps"}'
+    def _answer(self, status: int, effect: Effect) -> None:
+        body = json.dumps({"done": True if status == 200 else "perhaps", "step": effect.step}).encode()
+        # Before the caller can know: what it does next must not look as if it were beside this one.
+        effect.ended_at = time.monotonic()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
@@ -144,10 +157,11 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.connection.recv(1)
 
-    def _reset(self) -> None:
+    def _reset(self, effect: Effect) -> None:
         """End the connection with a RST instead of an answer."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        effect.ended_at = time.monotonic()
         self.connection.close()
 
     def log_message(self, *args: Any) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from config.launcher import commands
-from tests.chaos import probes, runs, stack
+from tests.chaos import probes, runs, scenario, stack
 from tests.chaos.effects import EffectServer
 from tests.chaos.oracle import Violation
 from tests.chaos.planted import MUTANTS
@@ -19,6 +19,7 @@ from tests.chaos.stack import Stack
 CONTROL = "none (control)"
 # Recovery takes a lease of 2 s and a restart; what has not moved then will not move.
 PATIENCE_SECONDS = 15.0
+PLOTS = (scenario.MAIN, scenario.LOOP, scenario.FAN, scenario.GRAPH, scenario.SAGA)
 
 
 def main(names: list[str]) -> int:
@@ -39,8 +40,7 @@ def main(names: list[str]) -> int:
 
 def attempt(mutant: str) -> tuple[str, list[Violation]]:
     """Run the short suite with a planted bug until an invariant breaks. Returns where, and what broke."""
-    settings = {"DJANGO_SETTINGS_MODULE": "tests.chaos.mutant_settings", "CHAOS_MUTANT": mutant}
-    with EffectServer() as effects, stack.running(effects.address, **settings) as product:
+    with EffectServer() as effects, stack.running(effects.address, is_quick=True, CHAOS_MUTANT=mutant) as product:
         for name, probe in suite():
             if violations := probe(product, effects, f"{name}-{mutant}", PATIENCE_SECONDS):
                 return name, violations
@@ -52,6 +52,10 @@ def suite() -> Iterator[tuple[str, Probe]]:
     yield "lonely", probes.lonely
     yield "zombie", probes.zombie
     yield "killed in charge", probes.killed_in_charge
+    yield "joined", probes.joined
+    # A race: the first crowd finds the web process cold, and its starts come one after another.
+    for crowd in ("crowd", "second crowd", "third crowd"):
+        yield crowd, probes.crowd
     for faults in (("broker flushed",), ("in_checkpoint", "after_claim"), ("extract_before_commit", "in_finish")):
         yield " and ".join(faults), partial(_whole_run, faults)
 
@@ -59,7 +63,9 @@ def suite() -> Iterator[tuple[str, Probe]]:
 def _whole_run(
     faults: tuple[str, ...], product: Stack, effects: EffectServer, seed: str, patience: float
 ) -> list[Violation]:
-    report = runs.run(product, effects, seed=seed, faults=faults, stuck_after_seconds=patience, bad_moods=0)
+    report = runs.run(
+        product, effects, seed=seed, faults=faults, plots=PLOTS, stuck_after_seconds=patience, bad_moods=0
+    )
     return report.violations
 
 

@@ -1,26 +1,17 @@
-"""Bugs for the suite to find, planted in the suite's own processes when they start; CHAOS_MUTANT names one.
+"""Bugs for the suite to find, planted in its own processes by `tests.chaos.hooks`; CHAOS_MUTANT names one.
 
 No product file knows of them.
 """
 
-import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
-
-from django.apps import AppConfig
 
 # Longer than a worker needs to hear a bell and look.
 OPEN_TRANSACTION_SECONDS = 0.1
-
-
-class PlantedBug(AppConfig):
-    name = "tests.chaos"
-    label = "planted_bug"
-
-    def ready(self) -> None:
-        if mutant := os.environ.get("CHAOS_MUTANT"):
-            MUTANTS[mutant]()
+# Longer than a web process under load needs to begin with a handful of requests.
+COUNTING_SECONDS = 0.6
 
 
 def drop_fence() -> None:
@@ -33,8 +24,8 @@ def drop_fence() -> None:
 
 
 def ring_before_commit() -> None:
-    """A start's bell is rung inside its transaction; the sweep, which makes up for such bells, is silent."""
-    from workflows import enqueue
+    """A start's bell is rung inside its transaction; the beat, which makes up for such bells, is silent."""
+    from workflows import beat, enqueue
     from workflows.choices import Lane
     from workflows.engine import sweep
 
@@ -47,6 +38,7 @@ def ring_before_commit() -> None:
 
     _set(enqueue, "ring_lane_on_commit", ring_at_once)
     _set(sweep, "_ring_for_due", ring_for_nothing)
+    _set(beat.Scheduler, "_call_roll", lambda self: None)
 
 
 def claim_what_is_claimed() -> None:
@@ -54,6 +46,50 @@ def claim_what_is_claimed() -> None:
     from workflows.engine import lease
 
     _replace(lease, "_CLAIM", " AND claimed_by = ''", "")
+
+
+def drop_advisory_lock() -> None:
+    """Who counts the holders of slots does not lock the key; counting takes long enough for others to count too."""
+    from workflows.engine import slots
+
+    pause = f"pg_sleep({COUNTING_SECONDS})"
+    _replace(slots, "_LOCK", "pg_advisory_xact_lock(hashtextextended(%(key)s, %(workflow)s))", pause)
+
+
+def drop_parent_lock() -> None:
+    """A branch that ends counts its siblings before it locks their parent."""
+    from workflows.engine import checkpoint
+
+    hot_cursor = checkpoint.hot_cursor
+
+    @contextmanager
+    def telling_last() -> Iterator[Any]:
+        with hot_cursor() as cursor:
+            yield _TellsParentLast(cursor, tell=checkpoint._TELL_PARENT, last=checkpoint._STOP_REQUESTED)
+
+    _replace(checkpoint, "_LOCK_PARENT", " FOR UPDATE", "")
+    _set(checkpoint, "hot_cursor", telling_last)
+
+
+class _TellsParentLast:
+    """A cursor that puts off the statement which would lock the parent, and takes its time before."""
+
+    def __init__(self, cursor: Any, *, tell: str, last: str) -> None:
+        self._cursor = cursor
+        self._tell, self._last = tell, last
+        self._told: Any = None
+
+    def execute(self, statement: str, values: Any = None) -> None:
+        if statement == self._tell:
+            self._told = values
+            return
+        if statement == self._last and self._told is not None:
+            time.sleep(OPEN_TRANSACTION_SECONDS)
+            self._cursor.execute(self._tell, self._told)
+        self._cursor.execute(statement, values)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
 
 
 def write_attempt_after_effect() -> None:
@@ -72,7 +108,7 @@ def write_attempt_after_effect() -> None:
 def forget_begun_attempts() -> None:
     """Recovery takes an attempt that had begun for one that had not."""
     from workflows.choices import StepStatus
-    from workflows.engine import context
+    from workflows.engine import branching, context
 
     load = context.load_history
 
@@ -81,7 +117,7 @@ def forget_begun_attempts() -> None:
         history.stored = {path: row for path, row in history.stored.items() if row.status != StepStatus.RUNNING}
         return history
 
-    _set(context, "load_history", load_ended)
+    _set(branching, "load_history", load_ended)
 
 
 def keep_leases_forever() -> None:
@@ -101,7 +137,9 @@ def switch_sweep_off() -> None:
 MUTANTS: dict[str, Callable[[], None]] = {
     "fence dropped": drop_fence,
     "bell before commit": ring_before_commit,
-    "claim without its condition": claim_what_is_claimed,
+    "claim without status": claim_what_is_claimed,
+    "advisory lock removed": drop_advisory_lock,
+    "parent lock removed": drop_parent_lock,
     "attempt row after the effect": write_attempt_after_effect,
     "begun attempt forgotten": forget_begun_attempts,
     "lease never expires": keep_leases_forever,

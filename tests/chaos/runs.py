@@ -1,4 +1,4 @@
-"""One run: 20 executions of the scenario under faults, and the oracle's word on them."""
+"""One run: some plots under faults, and the oracle's word on them."""
 
 import random
 import time
@@ -9,16 +9,19 @@ from typing import Any
 
 from tests.chaos import oracle, scenario
 from tests.chaos.effects import EffectServer
-from tests.chaos.faults import Injector, Moods
+from tests.chaos.faults import CROWD_STARTS, Injector, Moods
 from tests.chaos.oracle import Invariant, Promises, Seen, Violation
+from tests.chaos.scenario import Plot
 from tests.chaos.stack import Stack
 
-STARTED, UPLOADED = 15, 5
+UPLOADED = 1
 CLIENTS = 6
 STUCK_AFTER_SECONDS = 60.0
-LOOK_EVERY_SECONDS = 0.15
+LOOK_EVERY_SECONDS = 0.1
 # A trigger answers within this while the broker is down.
 SLOWEST_ANSWER_SECONDS = 1.0
+# More than one run starts, its calls included.
+NEWEST = 40
 
 
 @dataclass
@@ -27,11 +30,13 @@ class Report:
 
     faults: tuple[str, ...]
     hits: Counter[str]
+    in_transaction: int
     accepted: int
     seconds: float
     statuses: Counter[str]
     violations: list[Violation]
     slowest_answer_seconds: float
+    effects: int
 
 
 @dataclass
@@ -47,82 +52,135 @@ class Load:
         return not all(future.done() for future in self.futures)
 
 
+@dataclass
+class Play:
+    """The workflows of a run: plot by workflow id, and how often each is started."""
+
+    plots: dict[int, Plot]
+    starts: dict[int, int]
+
+    @property
+    def main_id(self) -> int | None:
+        return next((key for key, plot in self.plots.items() if plot is scenario.MAIN), None)
+
+    def executions(self, stack: Stack) -> list[dict[str, Any]]:
+        return [item for item in stack.api.newest(NEWEST) if item["workflow_id"] in self.plots]
+
+    def end(self, stack: Stack) -> None:
+        if self.main_id is not None:
+            stack.api.disable(self.main_id)
+
+
 def run(
     stack: Stack,
     effects: EffectServer,
     *,
     seed: str,
     faults: tuple[str, ...],
+    plots: tuple[Plot, ...],
     stuck_after_seconds: float = STUCK_AFTER_SECONDS,
-    bad_moods: float = 0.08,
+    bad_moods: float = 0.04,
 ) -> Report:
-    """Run the scenario once; everything random follows from `seed`, up to the races that are the point."""
+    """Run the plots once; everything random follows from `seed`, up to the races that are the point."""
     began_at = time.monotonic()
     dice = random.Random(seed)
-    workflow_id = stack.api.create_workflow(scenario.workflow(f"chaos {seed}", effects.url))
+    before = len(effects.all())
+    play = prepare(stack, effects, plots, seed=seed, is_crowd="crowd" in faults)
     effects.choose = Moods(seed, bad=bad_moods)
     injector = Injector(stack, effects, faults, dice)
     injector.begin()
     # The first faults (a broker that stops) come before the first request.
     injector.tend()
     with ThreadPoolExecutor(CLIENTS) as pool:
-        load = _start_load(stack, pool, workflow_id, seed)
-        executions = _wait(stack, injector, load, workflow_id, stuck_after_seconds)
+        load = _start_load(stack, pool, play, seed)
+        executions = _wait(stack, injector, load, play, stuck_after_seconds)
     for future in load.futures:
         future.result()
     injector.end()
-    violations = judge(stack, effects, load.promises, workflow_id, died=injector.kills)
+    violations = judge(
+        stack, effects, load.promises, play, died=injector.kills, froze=injector.freezes, jumped="clock jumps" in faults
+    )
     if "broker stopped" in faults and load.slowest_answer_seconds > SLOWEST_ANSWER_SECONDS:
         sentence = f"a trigger took {load.slowest_answer_seconds:.2f} s to answer while the broker was down"
         violations.append(Violation(Invariant.SLOW, sentence))
-    stack.api.disable(workflow_id)
+    play.end(stack)
     return Report(
         faults=faults,
         hits=injector.hits,
+        in_transaction=injector.in_transaction,
         accepted=load.promises.accepted,
         seconds=time.monotonic() - began_at,
         statuses=Counter(item["status"] for item in executions),
         violations=violations,
         slowest_answer_seconds=load.slowest_answer_seconds,
+        effects=len(effects.all()) - before,
     )
 
 
-def _start_load(stack: Stack, pool: ThreadPoolExecutor, workflow_id: int, seed: str) -> Load:
-    """Upload documents, each of which starts the workflow, and start it further times over the first of them."""
+def prepare(stack: Stack, effects: EffectServer, plots: tuple[Plot, ...], *, seed: str, is_crowd: bool = False) -> Play:
+    """Create the workflows of a run; a crowd starts the limited one many times."""
+    if is_crowd:
+        plots = (scenario.MAIN, scenario.LIMITED)
+    play = Play({}, {})
+    for plot in plots:
+        called_id = _create(stack, effects, scenario.CALLED, play, seed) if plot is scenario.FAN else 0
+        key = _create(stack, effects, plot, play, seed, called_id=called_id)
+        play.starts[key] = CROWD_STARTS if is_crowd and plot is scenario.LIMITED else scenario.STARTS[plot]
+    return play
+
+
+def _create(stack: Stack, effects: EffectServer, plot: Plot, play: Play, seed: str, *, called_id: int = 0) -> int:
+    body = scenario.workflow(plot, f"{plot.name} {seed}", effects.url, called_id=called_id)
+    key = stack.api.create_workflow(body)
+    play.plots[key] = plot
+    return key
+
+
+def _start_load(stack: Stack, pool: ThreadPoolExecutor, play: Play, seed: str) -> Load:
+    """Upload documents, each of which starts the first plot, and start each plot as often as it is to be."""
     load = Load()
     # Letters and digits only, so that it comes out of every format as it went in.
     word = "m" + "".join(char for char in seed if char.isalnum())
-    first, *others = scenario.documents(word, UPLOADED)
 
-    def upload(document: scenario.Document) -> int:
+    def upload(document: scenario.Document) -> None:
         file_id = stack.api.upload(document.name, document.content)
         load.promises.uploaded[file_id] = document.marker
-        return file_id
 
-    first_upload = pool.submit(upload, first)
+    documents = scenario.documents(word, UPLOADED) if play.main_id else []
+    load.futures = uploads = [pool.submit(upload, document) for document in documents]
 
-    def start(number: int) -> None:
-        known = list(load.promises.uploaded) or [first_upload.result()]
-        data = {"number": number, "file_id": known[number % len(known)]}
-        answer = stack.api.trigger(workflow_id, data, key=f"{seed}-{number}")
-        load.promises.started[number] = answer.body
+    def start(workflow_id: int, plot: Plot, number: int) -> None:
+        data: dict[str, Any] = {"number": number}
+        if plot is scenario.MAIN:
+            uploads[0].result()
+            data["file_id"] = next(iter(load.promises.uploaded))
+        key = f"{seed}-{plot.name}-{number}"
+        if plot is scenario.EVENT:
+            data["key"] = key
+        # What is waited for comes before the start of the first, and about when the second begins to wait.
+        if plot is scenario.EVENT and number == 0:
+            stack.api.publish(scenario.EVENT_TYPE, {"key": key}, key=f"event-{key}")
+        answer = stack.api.trigger(workflow_id, data, key=key)
+        if plot is scenario.EVENT and number > 0:
+            stack.api.publish(scenario.EVENT_TYPE, {"key": key}, key=f"event-{key}")
+        load.promises.started[plot.name, number] = answer.body
         load.slowest_answer_seconds = max(load.slowest_answer_seconds, answer.seconds)
 
-    def upload_only(document: scenario.Document) -> None:
-        upload(document)
-
-    load.futures = [pool.submit(upload_only, document) for document in others]
-    load.futures += [pool.submit(start, number) for number in range(STARTED)]
+    load.futures = uploads + [
+        pool.submit(start, workflow_id, play.plots[workflow_id], number)
+        for workflow_id, count in play.starts.items()
+        for number in range(count)
+    ]
     return load
 
 
-def _wait(stack: Stack, injector: Injector, load: Load, workflow_id: int, patience: float) -> list[dict[str, Any]]:
+def _wait(stack: Stack, injector: Injector, load: Load, play: Play, patience: float) -> list[dict[str, Any]]:
     """Look until everything promised has ended, or until nothing may take longer; returns the executions."""
     while True:
         busy = load.busy or injector.pending
         injector.tend()
-        executions = stack.api.executions(workflow_id)
-        done = not oracle.missing(load.promises, executions) and not oracle.unfinished(executions)
+        executions = play.executions(stack) if stack.is_whole else []
+        done = executions and not oracle.missing(load.promises, executions) and not oracle.unfinished(executions)
         if done and not busy:
             return executions
         if not busy and time.monotonic() > injector.last_at + patience:
@@ -130,10 +188,22 @@ def _wait(stack: Stack, injector: Injector, load: Load, workflow_id: int, patien
         time.sleep(LOOK_EVERY_SECONDS)
 
 
-def judge(stack: Stack, effects: EffectServer, promises: Promises, workflow_id: int, *, died: bool) -> list[Violation]:
-    """Read everything about a workflow's executions over the API and let the oracle judge it."""
-    whole = [stack.api.execution(item["id"]) for item in stack.api.executions(workflow_id)]
+def judge(
+    stack: Stack,
+    effects: EffectServer,
+    promises: Promises,
+    play: Play,
+    *,
+    died: bool,
+    froze: bool = False,
+    jumped: bool = False,
+) -> list[Violation]:
+    """Read everything about a run's executions over the API and let the oracle judge it."""
+    whole = [stack.api.execution(item["id"]) for item in play.executions(stack)]
     steps = {item["id"]: stack.api.steps(item["id"]) for item in whole}
+    undone = [item["id"] for item in whole if play.plots[item["workflow_id"]].undoing]
+    sagas = {key: saga for key in undone if (saga := stack.api.saga(key)) is not None}
     # Read last: whatever the API calls done has been felt by now.
     felt = [effect for effect in effects.all() if effect.execution_id in steps]
-    return oracle.judge(promises, Seen(whole, steps, felt, died=died))
+    seen = Seen(play.plots, whole, steps, felt, sagas, died=died, froze=froze, jumped=jumped)
+    return oracle.judge(promises, seen)

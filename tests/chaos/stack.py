@@ -1,7 +1,8 @@
 """The product as real processes: web, workers of all lanes, beat, and a broker that can be stopped.
 
-The database lives in the PostgreSQL server that DATABASE_URL names. Whatever dies is started again, as
-the product's own supervisor does; the workers of all lanes are one process group, the worker tree.
+The database lives in the PostgreSQL server that DATABASE_URL names, or in one of the suite's own, which can be
+stopped. Whatever dies is started again, as the product's own supervisor does; the workers of all lanes are one
+process group, the worker tree.
 """
 
 import contextlib
@@ -26,12 +27,15 @@ from psycopg import sql
 
 from config.launcher import binaries, plan, processes
 from config.launcher.state import DataFolder
+from tests.chaos import hooks
 from tests.chaos.api import Api
+from tests.chaos.database import Database
+from tests.chaos.nursery import Forked, Nursery
 
 LEASE_SECONDS = 2.0
-RESTART_AFTER_SECONDS = 0.3
+RESTART_AFTER_SECONDS = 0.2
 LIVE_SECONDS = 60.0
-# Every point that the product names; a token file beside it arms it (core.faults).
+# Every point that the product names, and the suite's own; a token file beside it arms it (core.faults).
 POINTS = (
     "before_claim",
     "after_claim",
@@ -46,6 +50,7 @@ POINTS = (
     "extract_after_commit",
     "before_trigger_commit",
     "after_trigger_commit",
+    "before_bell",
 )
 
 
@@ -57,10 +62,12 @@ class Process:
     command: list[str]
     log: Path
     in_tree: bool = False
-    popen: subprocess.Popen[bytes] | None = None
+    popen: subprocess.Popen[bytes] | Forked | None = None
     died_at: float | None = None
     # A process that is meant to be down stays down.
     wanted: bool = True
+    # PostgreSQL does not run as root.
+    user: int | None = None
 
     @property
     def alive(self) -> bool:
@@ -77,6 +84,9 @@ class Stack:
     broker_port: int
     processes: list[Process] = field(default_factory=list)
     restarts: int = 0
+    nursery: Nursery | None = None
+    database: Database | None = None
+    clock_seconds: float = 0.0
 
     def tend(self) -> None:
         """Start again what died a moment ago."""
@@ -92,14 +102,18 @@ class Stack:
     def start(self, process: Process) -> None:
         """Start one process: workers in the group of the tree, everything else in a group of its own."""
         group = self.tree_group or 0 if process.in_tree else 0
-        with process.log.open("ab") as log:
-            process.popen = self._spawn(process.command, log, group)
+        if self.nursery is not None and "-m" in process.command:
+            process.popen = self.nursery.spawn(process.command, log=process.log, group=group)
+        else:
+            with process.log.open("ab") as log:
+                process.popen = self._spawn(process, log, group)
         process.died_at = None
         process.wanted = True
 
-    def _spawn(self, command: list[str], log: IO[bytes], group: int) -> subprocess.Popen[bytes]:
-        wrapped = [sys.executable, "-m", "tests.chaos.child", str(os.getpid()), *command]
+    def _spawn(self, process: Process, log: IO[bytes], group: int) -> subprocess.Popen[bytes]:
+        wrapped = [sys.executable, "-m", "tests.chaos.child", str(os.getpid()), *process.command]
         options = {"cwd": plan.ROOT, "env": self.environ, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+        options["user"] = process.user
         try:
             return subprocess.Popen(wrapped, process_group=group, **options)  # type: ignore[call-overload, no-any-return]
         except PermissionError:  # the last member of the group has died just now
@@ -123,6 +137,11 @@ class Stack:
         processes.kill_group(group)
         return True
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether no server is meant to be down; without its database the product answers nothing."""
+        return all(process.wanted for process in self.processes if process.name == "database")
+
     def process(self, name: str) -> Process:
         return next(process for process in self.processes if process.name == name)
 
@@ -142,6 +161,14 @@ class Stack:
         """Start one more worker of a lane, beside the tree."""
         command = plan.worker_command(lane, suffix=f"-{name}")
         process = Process(name, command, self.folder / "logs" / f"{name}.log")
+        self.processes.append(process)
+        self.start(process)
+
+    def add_beat(self, name: str) -> None:
+        """Start one more beat."""
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        process = Process(name, plan.beat_command(DataFolder(folder)), self.folder / "logs" / f"{name}.log")
         self.processes.append(process)
         self.start(process)
 
@@ -167,6 +194,25 @@ class Stack:
         """Forget every bell."""
         with redis.Redis(port=self.broker_port) as client:
             client.flushall()
+
+    def stop_database(self, *, kill: bool) -> None:
+        """End the suite's own PostgreSQL, by SIGKILL or properly, and keep it down."""
+        assert self.database is not None
+        process = self.process("database")
+        process.wanted = False
+        self.database.kill() if kill else self.database.stop()
+        assert process.popen is not None
+        process.popen.wait()
+
+    def start_database(self) -> None:
+        assert self.database is not None
+        self.start(self.process("database"))
+        processes.wait_until(self.database.answers, seconds=LIVE_SECONDS)
+
+    def move_clock(self, seconds: float) -> None:
+        """Move the clock of all processes by so much."""
+        self.clock_seconds += seconds
+        hooks.set_clock(self.folder / "clock", self.clock_seconds)
 
     def _broker_answers(self) -> bool:
         try:
@@ -198,7 +244,13 @@ class Stack:
         """End every process at once."""
         for process in self.processes:
             process.wanted = False
-            _end(process)
+        for process in self.processes:
+            if process.name != "database":
+                _end(process)
+        if self.nursery is not None:
+            self.nursery.close()
+        if self.database is not None:
+            self.database.kill()
 
     # --- Fault points ---------------------------------------------------------------------------
 
@@ -231,21 +283,43 @@ def _end(process: Process) -> None:
 
 
 @contextlib.contextmanager
-def running(effects_address: str, **environ: str) -> Iterator[Stack]:
-    """Start the whole product on a database and a broker of its own; everything is gone afterwards."""
+def running(
+    effects_address: str, *, is_quick: bool = False, own_database: bool = False, **environ: str
+) -> Iterator[Stack]:
+    """Start the whole product on a database and a broker of its own; everything is gone afterwards.
+
+    `is_quick`: its processes are forked from one that has imported all, with the suite's hooks, and its clock can
+    be moved. `own_database`: in a PostgreSQL of its own, which can be stopped.
+    """
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
-        with _database() as url:
+        with _database(folder, own=own_database) as (url, database):
             stack = _prepare(folder, url, effects_address, environ)
+            if database is not None:
+                stack.database = database
+                log = folder / "logs" / "database.log"
+                stack.processes.insert(0, Process("database", database.command, log, user=database.user))
             try:
-                _migrate(stack)
-                stack.bring_up()
+                _bring_up(stack, is_quick=is_quick)
                 yield stack
             finally:
                 stack.take_down()
                 stack.api.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bring_up(stack: Stack, *, is_quick: bool) -> None:
+    if stack.database is not None:
+        stack.start(stack.process("database"))
+        stack.database.create()
+    if is_quick:
+        stack.environ["DJANGO_SETTINGS_MODULE"] = "tests.chaos.settings"
+        stack.environ["CHAOS_CLOCK"] = str(stack.folder / "clock")
+        stack.move_clock(0.0)
+        stack.nursery = Nursery(stack.environ, cwd=plan.ROOT, log=stack.folder / "logs" / "nursery.log")
+    _migrate(stack)
+    stack.bring_up()
 
 
 def _prepare(folder: Path, database_url: str, effects_address: str, environ: Mapping[str, str]) -> Stack:
@@ -299,15 +373,20 @@ def _migrate(stack: Stack) -> None:
 
 
 @contextlib.contextmanager
-def _database() -> Iterator[str]:
-    """Make a database beside the one of DATABASE_URL; yields its URL."""
+def _database(folder: Path, *, own: bool) -> Iterator[tuple[str, Database | None]]:
+    """Make a database beside the one of DATABASE_URL, or the files of a server; yields its URL."""
+    if own:
+        database = Database(folder, _free_port())
+        database.make()
+        yield database.url, database
+        return
     given = urlsplit(re.sub(r"^(\w+)\+\w+://", r"\1://", os.environ["DATABASE_URL"]))
     name = f"chaos_{os.getpid()}_{secrets.token_hex(3)}"
     maintenance = given._replace(path="/postgres").geturl()
     with psycopg.connect(maintenance, autocommit=True) as connection:
         connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     try:
-        yield given._replace(path=f"/{name}").geturl()
+        yield given._replace(path=f"/{name}").geturl(), None
     finally:
         with psycopg.connect(maintenance, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

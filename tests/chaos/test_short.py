@@ -2,33 +2,35 @@
 
 import pytest
 
-from tests.chaos import probes, runs, stack
+from tests.chaos import probes, runs, scenario, stack
 from tests.chaos.effects import EffectServer
 from tests.chaos.probes import Probe
+from tests.chaos.scenario import Plot
 from tests.chaos.stack import Stack
 
-SHOTS: tuple[Probe, ...] = (probes.lonely, probes.zombie, probes.killed_in_charge)
-RUNS = (
-    ("in_checkpoint", "before_trigger_commit"),
-    ("tree in http",),
-    ("broker stopped",),
+SHOTS: tuple[Probe, ...] = (probes.lonely, probes.zombie, probes.killed_in_charge, probes.joined, probes.crowd)
+RUNS: tuple[tuple[tuple[str, ...], tuple[Plot, ...]], ...] = (
+    (("in_checkpoint", "before_trigger_commit"), (scenario.MAIN, scenario.LOOP, scenario.LIMITED)),
+    (("tree in http",), (scenario.MAIN, scenario.STAMPS, scenario.FAN)),
+    (("broker stopped",), (scenario.MAIN, scenario.EVENT)),
+    (("clock jumps",), (scenario.MAIN, scenario.SAGA)),
 )
 
 
-# One test and not seven: the product is started once.
+# One test and not nine: the product is started once.
 @pytest.mark.e2e
 @pytest.mark.timeout(240)
 def test_kills_zombies_and_a_broker_that_stops_break_no_promise() -> None:
-    with EffectServer() as effects, stack.running(effects.address) as product:
+    with EffectServer() as effects, stack.running(effects.address, is_quick=True) as product:
         for shot in SHOTS:
             assert shot(product, effects, shot.__name__, runs.STUCK_AFTER_SECONDS) == []
-        for faults in RUNS:
-            _survives(product, effects, faults)
+        for faults, plots in RUNS:
+            _survives(product, effects, faults, plots)
 
 
-def _survives(product: Stack, effects: EffectServer, faults: tuple[str, ...]) -> None:
-    report = runs.run(product, effects, seed="short-" + faults[0], faults=faults)
+def _survives(product: Stack, effects: EffectServer, faults: tuple[str, ...], plots: tuple[Plot, ...]) -> None:
+    report = runs.run(product, effects, seed="short-" + faults[0], faults=faults, plots=plots)
 
     assert report.violations == []
-    assert report.accepted == runs.STARTED + runs.UPLOADED
+    assert report.accepted == runs.UPLOADED + sum(scenario.STARTS[plot] for plot in plots)
     assert set(report.hits) == set(faults)
