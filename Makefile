@@ -90,7 +90,7 @@ bench:               ## measurements next to bare Celery and DBOS
 
 chaos:               ## SIGKILL everywhere, then look whether anything was lost
 	$(BOOTSTRAP) dev
-	@$(FRESH) -- $(PY) -m tests.chaos $(ARGS)
+	@exec $(PY) -m tests.chaos $(ARGS)
 
 mutants:             ## planted bugs that chaos must find
 	$(BOOTSTRAP) dev

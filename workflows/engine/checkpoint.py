@@ -330,6 +330,8 @@ def finish(
     attempts = spill.put_aside(attempts)
     with transaction.atomic(), hot_cursor() as cursor:
         if closing is not None and closing.goes_on(cursor, attempts, Ending(status, error_code, error_message)):
+            if within is not None:
+                within()
             return ExecutionStatus.RUNNING
         cursor.execute(_END, fence_of(claim))
         ended = cursor.fetchone()

@@ -284,6 +284,17 @@ def test_compensation_comes_before_the_finally_steps() -> None:
     assert execution.status == "failed"
 
 
+def test_with_finally_steps_the_last_compensation_is_recorded() -> None:
+    broken.add("b")
+    last = [log_step("bye", "{{outcome.status}}")]
+
+    execution = factories.run(factories.make_workflow([act("a"), act("b")], config={"finally": last}))
+
+    saga = saga_of(execution)
+    assert (saga.status, [entry["status"] for entry in saga.steps_data]) == ("compensated", ["compensated"])
+    assert ("a", 1, "compensated") in factories.statuses(execution)
+
+
 def test_a_failing_finally_step_fails_what_had_completed_and_keeps_an_earlier_reason() -> None:
     broken.update({"finally/clean", "b"})
     last = [{"name": "clean", "type": "act", "config": {}}]
