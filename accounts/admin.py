@@ -2,7 +2,9 @@
 
 from typing import Any, ClassVar
 
+from cryptography.fernet import InvalidToken
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.contrib.auth.models import Group
@@ -15,9 +17,12 @@ from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminP
 from accounts import secret_services, services, user_services
 from accounts.choices import OwnerKind, Scope
 from accounts.models import ApiKey, AuditEntry, Owner, Secret, User
-from core import clock
+from core import clock, secrets
 from core.admin import Button, Panel, ServiceForm, ServiceModelAdmin, actor_of, label, moment_text, pretty_json
 from core.errors import DomainError
+
+# Where the session holds a key that is about to be shown.
+NEW_KEY = "new_api_key"
 
 # Roles come with their own migration; until then permissions are the superuser's.
 admin.site.unregister(Group)
@@ -28,6 +33,11 @@ def owners_for(request: HttpRequest) -> QuerySet[Owner]:
     if request.user.is_superuser:
         return Owner.objects.all()
     return Owner.objects.filter(Q(user=request.user.pk) | Q(members=request.user.pk)).distinct()
+
+
+# Only the admin shows these names, so the model needs no migration for them.
+ApiKey._meta.verbose_name, ApiKey._meta.verbose_name_plural = "API key", "API keys"
+AuditEntry._meta.verbose_name_plural = "audit trail"
 
 
 class UserForm(ServiceForm):
@@ -239,8 +249,23 @@ class ApiKeyAdmin(ServiceModelAdmin):
         return super().render_change_form(request, context, *args, **kwargs)
 
     def response_add(self, request: HttpRequest, obj: ApiKey, post_url_continue: str | None = None) -> HttpResponse:
-        """Show the key in the answer itself: a message or a session would keep a copy of it."""
-        context = self.page_context(request, obj, title="API key made", plaintext=request.new_key)  # type: ignore[attr-defined]
+        """Lead to the page that shows the key: its reload makes no second one.
+
+        Sessions are rows of the database, so the key waits there encrypted, and only until the page is shown.
+        """
+        plaintext: str = request.new_key  # type: ignore[attr-defined]
+        kept = secrets.encrypt(plaintext, keys=settings.FIELD_ENCRYPTION_KEYS)
+        request.session[NEW_KEY] = {"key_id": obj.pk, "encrypted": kept}
+        return HttpResponseRedirect(self.url_of("made", obj))
+
+    def own_pages(self) -> dict[str, Any]:
+        return {"made": self.made_page}
+
+    def made_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show a key that was made just now, once."""
+        key = self.row_for_view(request, object_id)
+        plaintext = _take_new_key(request, key) if request.method == "GET" else ""
+        context = self.page_context(request, key, title="API key made", plaintext=plaintext)
         response = TemplateResponse(request, "admin/accounts/apikey/made.html", context)
         add_never_cache_headers(response)
         return response
@@ -261,6 +286,18 @@ class ApiKeyAdmin(ServiceModelAdmin):
     def _revoke(self, request: HttpRequest, keys: list[ApiKey]) -> None:
         done = sum(services.revoke_api_key(key.pk, actor=actor_of(request)) for key in keys)
         self.message_user(request, f"Revoked {done} of {len(keys)} keys.", messages.SUCCESS)
+
+
+def _take_new_key(request: HttpRequest, key: ApiKey) -> str:
+    """Return the key that the session holds for this row, and forget it; empty if it was shown before."""
+    held = request.session.get(NEW_KEY)
+    if not held or held["key_id"] != key.pk:
+        return ""
+    del request.session[NEW_KEY]
+    try:
+        return secrets.decrypt(held["encrypted"], keys=settings.FIELD_ENCRYPTION_KEYS)
+    except InvalidToken:
+        return ""
 
 
 class SecretForm(ServiceForm):

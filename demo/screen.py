@@ -9,6 +9,9 @@ BAR_WIDTH = 24
 NOT_YET, AT_WORK = "-", "..."
 # So that the columns of states and durations stay where they are.
 NARROWEST_STATE, NARROWEST_STEP = 10, 5
+# What a file's name keeps when the terminal is narrow; the other columns are of more use than its middle.
+NAME_WIDTH, SHORTEST_NAME = 26, 12
+GAP = "  "
 UP_AND_CLEAR = "\x1b[{lines}A\x1b[J"
 
 
@@ -30,7 +33,8 @@ class Screen:
     def bar(self, name: str, done: int, total: int) -> None:
         """Draw how much of something is done, in bytes; its last state stays."""
         if self.is_terminal:
-            self._write(f"\r  {name:<26} {self._blocks(done, total)} {_kilobytes(done)} of {_kilobytes(total)}")
+            shown = f"{_shortened(name, NAME_WIDTH):<26} {self._blocks(done, total)}"
+            self._write(f"\r  {shown} {_kilobytes(done)} of {_kilobytes(total)}")
         if done < total:
             return
         self._write("\n" if self.is_terminal else f"  {name:<26} {_kilobytes(total)} sent\n")
@@ -42,10 +46,12 @@ class Screen:
             return
         narrowest = [0, NARROWEST_STATE, *[NARROWEST_STEP] * (len(head) - 2)]
         widths = [max(low, *(len(line[n]) for line in (head, *rows))) for n, low in enumerate(narrowest)]
-        width = shutil.get_terminal_size().columns
+        room = shutil.get_terminal_size().columns - 1
+        widths[0] = min(widths[0], max(SHORTEST_NAME, room - sum(widths[1:]) - len(GAP) * (len(widths) - 1)))
+        shown = [[_shortened(line[0], widths[0]), *line[1:]] for line in (head, *rows)]
         lines = [
-            "  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip()[: width - 1]
-            for line in (head, *rows)
+            GAP.join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip()[:room]
+            for line in shown
         ]
         clear = UP_AND_CLEAR.format(lines=self._drawn) if self._drawn else ""
         self._write(clear + "\n".join(lines) + "\n")
@@ -75,3 +81,11 @@ class Screen:
 
 def _kilobytes(count: int) -> str:
     return f"{count / 1024:.1f} KB"
+
+
+def _shortened(name: str, width: int) -> str:
+    """Cut the middle out of a long name: its begin and its extension tell files apart."""
+    if len(name) <= width:
+        return name
+    end = (width - 2) // 2
+    return f"{name[: width - 2 - end]}..{name[-end:]}"

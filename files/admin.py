@@ -35,6 +35,7 @@ from core.admin import (
     label,
     moment_text,
     pretty_json,
+    read_id,
     size_text,
 )
 from core.admin.display import cut_text
@@ -103,8 +104,8 @@ def _content(request: HttpRequest, file: File) -> dict[str, Any]:
 
 @admin.register(File)
 class FileAdmin(ServiceModelAdmin):
-    list_display = ("id", "original_filename", "state", "error_code", "mime_type", "size", "owner", "uploaded")
-    list_display_links = ("id", "original_filename")
+    list_display = ("id", "name", "state", "problem", "kind", "size", "owner", "uploaded")
+    list_display_links = ("id", "name")
     list_filter = ("status",)
     list_select_related = ("owner",)
     text_search_fields = ("original_filename",)
@@ -141,6 +142,18 @@ class FileAdmin(ServiceModelAdmin):
 
     def for_detail(self, queryset: QuerySet[File]) -> QuerySet[File]:
         return queryset.select_related("owner")
+
+    @display(description="Name")
+    def name(self, file: File) -> str:
+        return file.original_filename
+
+    @display(description="Error")
+    def problem(self, file: File) -> str:
+        return file.error_code or NOTHING
+
+    @display(description="Type")
+    def kind(self, file: File) -> str:
+        return file.mime_type
 
     @display(description="Status", ordering="status")
     def state(self, file: File) -> str:
@@ -244,7 +257,8 @@ class FileAdmin(ServiceModelAdmin):
         wanted = request.POST.get("owner", "")
         if not wanted:
             return accounts.owner_of_user(request.user)  # type: ignore[arg-type]
-        owner = owners_for(request).filter(pk=wanted).first() if wanted.isdecimal() else None
+        key = read_id(wanted)
+        owner = owners_for(request).filter(pk=key).first() if key is not None else None
         if owner is None:
             raise PermissionDenied
         return owner

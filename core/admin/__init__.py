@@ -1,6 +1,6 @@
 """What every admin page of the product stands on: one base class, panels, buttons, forms and formats."""
 
-from core.admin.base import Button, NoService, ServiceModelAdmin, actor_of
+from core.admin.base import Button, NoService, ServiceModelAdmin, actor_of, read_id
 from core.admin.display import NOTHING, duration_text, label, moment_text, pretty_json, size_text
 from core.admin.forms import JsonTextField, ServiceForm
 from core.admin.paginator import CappedPaginator
@@ -21,5 +21,6 @@ __all__ = [
     "label",
     "moment_text",
     "pretty_json",
+    "read_id",
     "size_text",
 ]

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.admin import ShowFacets
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
-from django.core.exceptions import ImproperlyConfigured, PermissionDenied
+from django.core.exceptions import ImproperlyConfigured, PermissionDenied, ValidationError
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -31,6 +32,7 @@ else:
     from unfold.views import ChangeList as UnfoldChangeList
 
 LARGEST_ID = 2**63 - 1
+LONGEST_ID = len(str(LARGEST_ID))
 
 
 class NoService(ImproperlyConfigured):
@@ -174,6 +176,23 @@ class ServiceModelAdmin(UnfoldModelAdmin):
             request, lambda: super(ServiceModelAdmin, self).delete_view(request, object_id, extra_context)
         )
 
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **kwargs: Any) -> Any:
+        """Leave out chosen keys that no row can have: Django would hand them to the database as they are."""
+        given = request.POST.copy()
+        chosen = given.getlist(ACTION_CHECKBOX_NAME)
+        given.setlist(ACTION_CHECKBOX_NAME, [key for key in chosen if self._may_be_key(key)])
+        request.POST = given  # type: ignore[assignment]  # Django's own setter takes it
+        return super().response_action(request, queryset, *args, **kwargs)
+
+    def _may_be_key(self, key: str) -> bool:
+        if self.opts.pk.get_internal_type().endswith("AutoField"):
+            return read_id(key) is not None
+        try:
+            self.opts.pk.to_python(key)
+        except (ValidationError, ValueError):
+            return False
+        return True
+
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         return self._reported(request, lambda: super(ServiceModelAdmin, self).changelist_view(request, extra_context))
 
@@ -219,13 +238,8 @@ class ServiceModelAdmin(UnfoldModelAdmin):
         return (queryset.filter(wanted) if wanted else queryset.none()), False
 
     def _keys(self, term: str) -> Iterable[dict[str, Any]]:
-        if (
-            term.isascii()
-            and term.isdigit()
-            and int(term) <= LARGEST_ID
-            and self.opts.pk.get_internal_type() != "UUIDField"
-        ):
-            yield {"pk": int(term)}
+        if (number := read_id(term)) is not None and self.opts.pk.get_internal_type() != "UUIDField":
+            yield {"pk": number}
         try:
             found = UUID(term)
         except ValueError:
@@ -240,6 +254,10 @@ class ServiceModelAdmin(UnfoldModelAdmin):
         """Return the buttons that make sense for the row now."""
         return list(self.buttons)
 
+    def note(self, request: HttpRequest, instance: Any) -> str:
+        """Return a sentence that stands under the buttons, such as why one of them is missing."""
+        return ""
+
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
         return [] if self.shows_only_panels else super().get_fieldsets(request, obj)
 
@@ -248,8 +266,14 @@ class ServiceModelAdmin(UnfoldModelAdmin):
         if instance is not None:
             buttons = self.shown_buttons(request, instance) if self.may_press(request) else []
             context["buttons"] = [(button, self.button_url(button, instance)) for button in buttons]
+            context["note"] = self.note(request, instance)
             shown = [*self.panels, *added_panels(self.opts.label)]
             context["panels"] = [panel.render(request, instance) for panel in shown]
+        context["has_bar"] = (
+            instance is None
+            or self.has_change_permission(request, instance)
+            or self.has_delete_permission(request, instance)
+        )
         return super().render_change_form(request, context, *args, **kwargs)
 
     def button_url(self, button: Button, instance: Model) -> str:
@@ -324,3 +348,12 @@ class ServiceModelAdmin(UnfoldModelAdmin):
 def actor_of(request: HttpRequest) -> str:
     """Return how the audit trail names the signed-in user."""
     return str(request.user)
+
+
+def read_id(text: str) -> int | None:
+    """Return the number of a row that a request names, or None for what no row's number can be."""
+    # Python refuses to read thousands of digits, and PostgreSQL's numbers end at 64 bits.
+    if not (text.isascii() and text.isdigit() and len(text) <= LONGEST_ID):
+        return None
+    number = int(text)
+    return number if number <= LARGEST_ID else None

@@ -8,13 +8,15 @@ from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from core import jsonsafe
+from core.admin import json_text
 from core.errors import DomainError
 
 
 class JsonTextField(forms.CharField):
     """JSON typed by a person: keeps what was typed, and says the line and column of a mistake.
 
-    Cleans to the parsed value; empty text cleans to None.
+    Cleans to the parsed value; empty text cleans to None. What would not be stored as it was typed, such as 1e999
+    or an integer beyond 64 bits, is refused with its place: nothing is changed behind anybody's back.
     """
 
     def __init__(self, *, rows: int = 24, object_only: bool = True, **kwargs: Any) -> None:
@@ -37,7 +39,10 @@ class JsonTextField(forms.CharField):
 
     def _parsed(self, text: str) -> Any:
         try:
-            value, _ = jsonsafe.clean(json.loads(text))
+            found = json_text.read(text)
+            if found.losses:
+                raise ValidationError([f"{loss.pointer or 'Here'}: {loss.message}" for loss in found.losses])
+            value, _ = jsonsafe.clean(found.value)
         except json.JSONDecodeError as error:
             raise ValidationError(f"Line {error.lineno}, column {error.colno}: {error.msg}") from error
         except (jsonsafe.NotJson, RecursionError, ValueError) as error:

@@ -32,7 +32,12 @@ def test_a_failed_execution_says_why_in_a_sentence_with_step_and_code(admin: Cli
     assert "the log is full (LOG_FULL)" in text
     assert "the name was cut" in text
     assert "Hello &lt;b&gt;Grace&lt;/b&gt;" in page.content.decode()
-    assert f'name="attempt" value="{attempt.pk}"' in page.content.decode()
+    # Beside the reason, at the top of the page, and once more at the step.
+    assert page.content.decode().count(f'name="attempt" value="{attempt.pk}"') == 2
+    assert "Why it failed" in text.split("Retry from here")[0]
+    assert "Timeline" not in text.split("Retry from here")[0].split("Why it failed")[1]
+    # There is nothing to save, so no bar lies over the page.
+    assert 'id="submit-row"' not in page.content.decode()
     assert "failed: the log is full" in text_of(admin.get(EXECUTIONS))
 
 
@@ -99,6 +104,19 @@ def test_executions_are_filtered_by_status_and_trigger_and_found_by_id_and_uuid(
         assert found in body, query
         assert not_found not in body, query
     assert found not in admin.get(EXECUTIONS, {"trigger_type__exact": "scheduled"}).content.decode()
+
+
+def test_the_list_of_one_workflow_is_a_link_on_its_page(admin: Client) -> None:
+    workflow = factories.make_workflow(GREET)
+    mine, _ = make_failed(workflow)
+    make_failed(factories.make_workflow(GREET, owner=workflow.owner, name="another"))
+
+    page = admin.get(f"/admin/workflows/workflow/{workflow.pk}/change/").content.decode()
+    listed = admin.get(EXECUTIONS, {"workflow": workflow.pk})
+
+    assert f'href="{EXECUTIONS}?workflow={workflow.pk}"' in page
+    assert [row.pk for row in listed.context["cl"].result_list] == [mine.pk]
+    assert admin.get(EXECUTIONS, {"workflow": "9" * 5000}).status_code in (200, 302)
 
 
 def test_executions_cannot_be_made_changed_or_deleted_by_hand(admin: Client) -> None:

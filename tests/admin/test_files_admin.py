@@ -32,6 +32,8 @@ def test_the_page_shows_text_tables_and_metadata_escaped(admin: Client) -> None:
     assert "<script>42" not in body
     assert "Lines, 2 rows item price tea 3.50" in text_of(page)
     assert "&quot;page_count&quot;: 2" in body
+    # A cell may hold lines of its own: the class keeps them apart.
+    assert '<table class="grid-table cells">' in body
 
 
 def test_a_failed_file_says_its_code_and_reason(admin: Client) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from zlib import crc32
 
+from django.db.models import Case, IntegerField, Q, When
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -14,7 +15,8 @@ from django.utils.html import format_html, format_html_join
 from core import clock
 from core.admin import NOTHING, Button, duration_text, label, moment_text, pretty_json
 from core.admin.display import LONGEST_SHOWN
-from workflows.admin.timeline import timeline_of
+from workflows.admin.compensation_panel import compensation
+from workflows.admin.timeline import in_reading_order, timeline_of
 from workflows.choices import FINAL_STATUSES, ExecutionStatus, StepStatus
 from workflows.explanations import shown_status, why
 from workflows.models import Branch, Execution, StepAttempt
@@ -33,6 +35,7 @@ LEGEND = (
     ("waiting", "… waits"),
     ("queue", "in the queue"),
     ("cancelled", "■ cancelled"),
+    ("compensated", "↩ undone"),
 )
 CANCEL = Button(
     "cancel",
@@ -42,15 +45,18 @@ CANCEL = Button(
     confirm="Cancel this execution? What its steps have done so far stays done.",
 )
 RETRY = Button("retry_step", "Retry from here", icon="replay")
+RERUN = Button("rerun", "Re-run…", icon="restart_alt", is_link=True)
 
 
-def live(request: HttpRequest, execution: Execution, *, seen: str = "") -> dict[str, Any]:
+def live(request: HttpRequest, execution: Any, *, seen: str = "") -> dict[str, Any]:
     """Return what the page shows; the steps' data are left out if `seen` says that the reader has them.
 
-    Three statements, whatever the number of steps.
+    Three statements, whatever the number of steps; one more if something was undone. `execution` comes from
+    ExecutionAdmin.for_detail.
     """
     branches = list(execution.branches.order_by("pk"))
-    attempts = list(execution.attempts.defer(*HEAVY).order_by("node", "attempt")[:MOST_ATTEMPTS])
+    attempts = _attempts(execution)
+    saga = compensation(request, execution) if execution.is_undone else None
     mark = _mark(execution, attempts, branches)
     is_live = execution.status not in FINAL_STATUSES
     found = {
@@ -64,11 +70,49 @@ def live(request: HttpRequest, execution: Execution, *, seen: str = "") -> dict[
         "cancel": CANCEL if is_live else None,
         "cancel_url": reverse("admin:workflows_execution_press", args=(execution.pk, CANCEL.name)),
         "may_press": request.user.has_perm("workflows.change_execution"),
+        "saga": saga,
+        "rerun_url": "" if is_live else reverse("admin:workflows_execution_rerun", args=(execution.pk,)),
+        "rerun": RERUN,
         **_reason(execution, branches),
+        **_retry(execution, attempts, is_undone=saga is not None),
     }
     if seen != mark:
         found |= {"has_steps": True, **_steps(execution, attempts, branches), **_call(request, execution)}
+        for shown in found["attempts"]:
+            shown["retryable"] = shown["row"].pk in found["retryable_ids"]
     return found
+
+
+def failed_attempt(execution: Execution) -> StepAttempt | None:
+    """Return the first step, as the definition has them, that did not end well at last: there a re-run begins."""
+    latest = execution.attempts.order_by("path", "-attempt").distinct("path")
+    ends = (StepStatus.FAILED, StepStatus.CANCELLED)
+    found = StepAttempt.objects.filter(pk__in=latest.values("pk"), status__in=ends).defer(*HEAVY)
+    return found.order_by("node").first()
+
+
+def _attempts(execution: Execution) -> list[StepAttempt]:
+    """Return the attempts that the page shows, in reading order: of long loops, first those that went wrong."""
+    ended_well = Q(status__in=(StepStatus.COMPLETED, StepStatus.SKIPPED))
+    rank = Case(When(scope="", then=0), When(ended_well, then=2), default=1, output_field=IntegerField())
+    found = execution.attempts.defer(*HEAVY).annotate(rank=rank).order_by("rank", "node", "attempt")
+    return in_reading_order(list(found[:MOST_ATTEMPTS]))
+
+
+def _retry(execution: Execution, attempts: list[StepAttempt], *, is_undone: bool) -> dict[str, Any]:
+    """Return which attempts can be retried: those that failed last, once all has ended and nothing was undone."""
+    latest = {attempt.path: attempt for attempt in attempts}
+    ended = execution.status in FINAL_STATUSES and not is_undone
+    failed = [row for row in latest.values() if ended and row.status == StepStatus.FAILED]
+    wrong = failed if execution.status != ExecutionStatus.COMPLETED else []
+    last = max(wrong, key=lambda row: (row.completed_at or row.created_at, row.pk), default=None)
+    return {
+        "retryable_ids": {row.pk for row in failed},
+        "retry": RETRY,
+        "retry_url": reverse("admin:workflows_execution_press", args=(execution.pk, RETRY.name)),
+        "failed": last,
+        "failed_hidden": {"attempt": last.pk} if last else {},
+    }
 
 
 def _mark(execution: Execution, attempts: Iterable[StepAttempt], branches: Sequence[Branch]) -> str:
@@ -113,6 +157,7 @@ def _family(execution: Any) -> list[tuple[str, Any]]:
         ("Started by", [execution.parent_id] if execution.parent_id else []),
         ("Repeats", [execution.rerun_of_id] if execution.rerun_of_id else []),
         ("Has started", execution.child_ids),
+        ("Run again as", execution.rerun_ids),
     )
     return [(name, _links("workflows_execution", ids)) for name, ids in related if ids]
 
@@ -126,30 +171,20 @@ def _links(page: str, ids: list[int]) -> str:
 
 
 def _steps(execution: Execution, attempts: list[StepAttempt], branches: Sequence[Branch]) -> dict[str, Any]:
-    heavy = {
-        row[0]: row[1:]
-        for row in execution.attempts.values_list("pk", *HEAVY).order_by("node", "attempt")[:MOST_ATTEMPTS]
-    }
+    shown = [attempt.pk for attempt in attempts]
+    heavy = {row[0]: row[1:] for row in StepAttempt.objects.filter(pk__in=shown).values_list("pk", *HEAVY)}
     tries = Counter(attempt.path for attempt in attempts)
     latest = {attempt.path: attempt.pk for attempt in attempts}
     room = _Room()
     return {
         "attempts": [
             _shown(attempt, heavy.get(attempt.pk, (None, None, [], [])), branches, of=tries[attempt.path], room=room)
-            | {"retryable": _is_retryable(execution, attempt, latest), "is_latest": latest[attempt.path] == attempt.pk}
+            | {"is_latest": latest[attempt.path] == attempt.pk}
             for attempt in attempts
         ],
         "is_cut": len(attempts) == MOST_ATTEMPTS,
         "trigger_data": room.text_of(execution.trigger_data),
-        "retry_url": reverse("admin:workflows_execution_press", args=(execution.pk, RETRY.name)),
-        "retry": RETRY,
     }
-
-
-def _is_retryable(execution: Execution, attempt: StepAttempt, latest: dict[str, int]) -> bool:
-    """Tell whether the service would retry the step: its latest attempt failed, and all has ended (contract 6)."""
-    failed = attempt.status == StepStatus.FAILED and latest[attempt.path] == attempt.pk
-    return failed and execution.status in FINAL_STATUSES
 
 
 def _shown(

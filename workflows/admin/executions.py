@@ -3,27 +3,56 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.admin import display
+from django.contrib.admin import SimpleListFilter, display
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import OuterRef, QuerySet, Subquery
+from django.core.exceptions import PermissionDenied
+from django.db.models import Exists, OuterRef, QuerySet, Subquery
 from django.forms import Script
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_protect
 
-from core.admin import Button, Panel, ServiceModelAdmin, duration_text, label, moment_text
+from core.admin import Button, Panel, ServiceModelAdmin, actor_of, duration_text, label, moment_text, read_id
 from workflows import services
+from workflows.admin.compensation_panel import BY_HAND, RETRY_COMPENSATION
 from workflows.admin.execution_panels import CANCEL, MOST_CHILDREN, RETRY, live
+from workflows.admin.reruns import bulk_page, keys_in, keys_of, rerun_page
 from workflows.choices import FINAL_STATUSES
-from workflows.models import Branch, Execution
+from workflows.models import Branch, Execution, Workflow, WorkflowInstance
 
+LONGEST_REASON = 1000
+VERSIONS = ("version", "workflow__published_version")
 LIVE = Panel("admin/workflows/execution/live.html", live)
+
+
+class OfWorkflow(SimpleListFilter):
+    """One workflow's executions: shown once an address names it, since nobody picks from thousands of names."""
+
+    title = "workflow"
+    parameter_name = "workflow"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        key = self._key()
+        found = Workflow.objects.filter(pk=key).values_list("pk", "name") if key is not None else []
+        return [(str(pk), name) for pk, name in found]
+
+    def has_output(self) -> bool:
+        return self._key() is not None
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
+        return queryset if self.value() is None else queryset.filter(workflow=self._key())
+
+    def _key(self) -> int | None:
+        return read_id(str(self.used_parameters.get(self.parameter_name, "")))
 
 
 @admin.register(Execution)
 class ExecutionAdmin(ServiceModelAdmin):
-    list_display = ("id", "workflow_name", "state", "trigger_type", "reason", "started", "duration")
+    list_display = ("id", "workflow_name", "state", "trigger", "reason", "started", "duration")
     list_display_links = ("id", "workflow_name")
-    list_filter = ("status", "trigger_type")
+    list_filter = (OfWorkflow, "status", "trigger_type")
     list_select_related = ("workflow",)
     # Any other order would sort the whole table.
     sortable_by = ("id", "started")
@@ -32,11 +61,15 @@ class ExecutionAdmin(ServiceModelAdmin):
     shows_only_panels = True
     panels = (LIVE,)
     # Drawn by the panel, which is renewed while the execution runs.
-    buttons = (CANCEL, RETRY)
+    buttons = (CANCEL, RETRY, RETRY_COMPENSATION, BY_HAND)
+    actions = ("run_again",)
 
     class Media:
         css: ClassVar[dict[str, Any]] = {"all": ["workflows/workflows.css"]}
-        js: ClassVar[list[Any]] = [Script("workflows/execution_live.js", defer=True)]
+        js: ClassVar[list[Any]] = [
+            Script("workflows/execution_live.js", defer=True),
+            Script("core/copy.js", defer=True),
+        ]
 
     def for_list(self, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         waiting = Branch.objects.filter(execution=OuterRef("pk")).exclude(waiting_on="").order_by("pk")
@@ -46,9 +79,12 @@ class ExecutionAdmin(ServiceModelAdmin):
 
     def for_detail(self, queryset: QuerySet[Execution]) -> QuerySet[Execution]:
         children = Execution.objects.filter(parent=OuterRef("pk")).order_by("pk").values("pk")[:MOST_CHILDREN]
-        heavy = ("workflow__workflow_config", "version__definition", "version__source", "execution_config")
-        found = queryset.select_related("workflow", "version", "owner").defer(*heavy)
-        return found.annotate(child_ids=ArraySubquery(children))
+        heavy = [f"{name}__{column}" for name in VERSIONS for column in ("definition", "source")]
+        heavy += ["workflow__workflow_config", "execution_config"]
+        reruns = Execution.objects.filter(rerun_of=OuterRef("pk")).order_by("pk").values("pk")[:MOST_CHILDREN]
+        found = queryset.select_related("workflow__published_version", "version", "owner").defer(*heavy)
+        undone = Exists(WorkflowInstance.objects.filter(execution=OuterRef("pk")))
+        return found.annotate(child_ids=ArraySubquery(children), rerun_ids=ArraySubquery(reruns), is_undone=undone)
 
     @display(description="Workflow")
     def workflow_name(self, execution: Execution) -> str:
@@ -57,6 +93,10 @@ class ExecutionAdmin(ServiceModelAdmin):
     @display(description="Status")
     def state(self, execution: Execution) -> str:
         return label(execution.status)
+
+    @display(description="Trigger")
+    def trigger(self, execution: Execution) -> str:
+        return execution.get_trigger_type_display()
 
     @display(description="Why")
     def reason(self, execution: Any) -> str:
@@ -76,7 +116,36 @@ class ExecutionAdmin(ServiceModelAdmin):
         return []
 
     def own_pages(self) -> dict[str, Any]:
-        return {"live": self.live_page}
+        return {"live": self.live_page, "rerun": self.rerun_page}
+
+    def get_urls(self) -> list[Any]:
+        again = path("run-again/", self._guarded(self.run_again_page), name="workflows_execution_run_again")
+        return [again, *super().get_urls()]
+
+    def rerun_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask where to begin, with which version and input, and run an ended execution again."""
+        return rerun_page(self, request, self.row_for_press(request, object_id))
+
+    @method_decorator(csrf_protect)
+    def run_again_page(self, request: HttpRequest) -> HttpResponse:
+        """List what would run again, and start it once that is confirmed."""
+        if not self.may_press(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        return bulk_page(self, request, keys_in(request.POST.get("keys", "")))
+
+    @admin.action(description="Run selected executions again…", permissions=["press"])
+    def run_again(self, request: HttpRequest, queryset: QuerySet[Execution]) -> HttpResponse:
+        """Show what would run again; nothing is started yet."""
+        return bulk_page(self, request, keys_of(queryset))
+
+    def has_press_permission(self, request: HttpRequest) -> bool:
+        return self.may_press(request)
+
+    def change_url(self, execution_id: int) -> str:
+        """Return the address of an execution's page."""
+        return reverse("admin:workflows_execution_change", args=(execution_id,))
 
     def live_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Answer the page of a running execution with what has changed (htmx asks every 2 seconds)."""
@@ -88,9 +157,18 @@ class ExecutionAdmin(ServiceModelAdmin):
         services.cancel_execution(execution)
         self.message_user(request, "The execution was asked to stop.", messages.SUCCESS)
 
+    def press_retry_compensation(self, request: HttpRequest, execution: Execution) -> None:
+        services.retry_compensation(execution, actor=actor_of(request))
+        self.message_user(request, "The open steps are tried once more.", messages.SUCCESS)
+
+    def press_compensate_by_hand(self, request: HttpRequest, execution: Execution) -> None:
+        step, reason = request.POST.get("path", ""), request.POST.get("reason", "").replace("\x00", "")
+        services.compensate_by_hand(execution, path=step, reason=reason[:LONGEST_REASON], actor=actor_of(request))
+        self.message_user(request, f"It is noted that {step} was undone by hand.", messages.SUCCESS)
+
     def press_retry_step(self, request: HttpRequest, execution: Execution) -> HttpResponse | None:
-        wanted = request.POST.get("attempt", "")
-        attempt = execution.attempts.filter(pk=int(wanted)).first() if wanted.isdecimal() else None
+        key = read_id(request.POST.get("attempt", ""))
+        attempt = execution.attempts.filter(pk=key).first() if key is not None else None
         if attempt is None:
             raise Http404
         services.retry_step(attempt)

@@ -9,6 +9,7 @@ from workflows.engine.steps.base import Step
 
 # A snippet should run as it stands; the schemas know only what a key may hold.
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "approval": {"group": "Finance", "message": "Pay {{trigger.total}}?", "timeout_seconds": 86_400},
     "conditional": {
         "condition": {"left": "{{trigger.total}}", "operator": "greater_than", "right": 100},
         "true_action": {"steps": [{"name": "large", "type": "log", "config": {"message": "A large one"}}]},
@@ -18,9 +19,21 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         "transformations": [{"type": "extract", "path": "name", "key": "name"}],
     },
     "delay": {"seconds": 10},
+    "foreach": {
+        "items": "{{trigger.lines}}",
+        "steps": [{"name": "line", "type": "log", "config": {"message": "{{index}}: {{item}}"}}],
+    },
     "file_process": {"action": "extract", "file_id": "{{trigger.file_id}}"},
     "http_request": {"url": "https://example.com/", "method": "GET"},
     "log": {"message": "Hello {{trigger.name}}"},
+    "parallel": {
+        "steps": [
+            {"name": "left", "type": "log", "config": {"message": "One"}},
+            {"name": "right", "type": "log", "config": {"message": "Other"}},
+        ]
+    },
+    "wait_for_event": {"event_type": "order.paid", "timeout_seconds": 86_400},
+    "workflow": {"workflow_id": 1, "input": {"name": "{{trigger.name}}"}},
     "notification": {"type": "log", "message": "Done: {{trigger.name}}"},
 }
 _PLACEHOLDERS: dict[str, Any] = {"string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "object": {}}

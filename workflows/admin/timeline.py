@@ -1,7 +1,8 @@
 """The bars of an execution over time: attempts, and what was waited for between them."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -15,6 +16,9 @@ SHORTEST_WAIT_MS = 50
 TICKS = 4
 # In per cent: less is no wider than the sign.
 NARROWEST_WITH_SIGN = 3
+# Of a loop of a thousand items nobody reads every bar.
+MOST_INNER = 20
+ENDED_WELL = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 QUEUE = "Waits for a worker"
 # A step of this type waits from its first moment to its last.
 WAITING_TYPE = "delay"
@@ -59,6 +63,9 @@ class Row:
     status: str
     took: str
     bars: tuple[Bar, ...]
+    # Inside a loop, a `parallel` or a conditional; the last of them may stand for those that are not shown.
+    is_inner: bool = False
+    is_rest: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,13 +95,61 @@ def timeline_of(
 ) -> Timeline:
     """Return the timeline of an execution from its making to its end, or until now while it runs.
 
-    `attempts` come in program order, those of one step together.
+    `attempts` come in reading order. What ran inside a step stands under it: MOST_INNER rows, those first that
+    did not end well, and one that counts the rest.
     """
     span = _span(execution, attempts, now)
     rows = [_queue_row(span, execution, attempts, now)]
-    for path, tries in groupby(attempts, key=lambda attempt: attempt.path):
-        rows.append(_row(span, path, list(tries), branches))
+    for top, inside in groupby(_by_path(attempts), key=lambda tries: _top(tries[0].path)):
+        rows += _group(span, top, list(inside), branches)
     return Timeline(tuple(row for row in rows if row is not None), _ticks(span))
+
+
+def in_reading_order(attempts: list[StepAttempt]) -> list[StepAttempt]:
+    """Sort attempts as a reader follows them: steps as they stand, under a loop item after item (2 before 10)."""
+    first: dict[str, int] = {}
+    for attempt in attempts:
+        top = _top(attempt.path)
+        first[top] = min(first.get(top, attempt.node), attempt.node)
+    return sorted(
+        attempts, key=lambda row: (first[_top(row.path)], _natural(row.scope), row.node, row.path, row.attempt)
+    )
+
+
+def _natural(scope: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in scope.split("/")] if scope else []
+
+
+def _top(path: str) -> str:
+    return path.partition("/")[0]
+
+
+def _by_path(attempts: Sequence[StepAttempt]) -> Iterable[list[StepAttempt]]:
+    return (list(tries) for _, tries in groupby(attempts, key=lambda attempt: attempt.path))
+
+
+def _group(span: _Span, top: str, steps: list[list[StepAttempt]], branches: Sequence[Branch]) -> list[Row]:
+    """Return the row of a step and, under it, those of what ran inside."""
+    own = [_row(span, tries, branches) for tries in steps if tries[0].path == top]
+    inner = [tries for tries in steps if tries[0].path != top]
+    # A stable sort: of those alike, the first ones.
+    kept = {tries[0].pk for tries in sorted(inner, key=lambda tries: tries[-1].status in ENDED_WELL)[:MOST_INNER]}
+    shown = [tries for tries in inner if tries[0].pk in kept]
+    rows = [
+        replace(_row(span, tries, branches), name=tries[0].path.removeprefix(f"{top}/"), is_inner=True)
+        for tries in shown
+    ]
+    if not own:
+        # What runs after the end, or undoes a step, has no row above it.
+        rows = [replace(row, name=f"{top}/{row.name}", is_inner=False) for row in rows]
+    rest = [tries for tries in inner if tries[0].pk not in kept]
+    return [*own, *rows, *([_rest_row(rest)] if rest else [])]
+
+
+def _rest_row(rest: list[list[StepAttempt]]) -> Row:
+    counts = Counter(tries[-1].status for tries in rest)
+    said = ", ".join(f"{count} {status}" for status, count in counts.most_common())
+    return Row(f"… and {len(rest)} more: {said}", "", "", (), is_inner=True, is_rest=True)
 
 
 def _span(execution: Execution, attempts: Iterable[StepAttempt], now: datetime) -> _Span:
@@ -112,7 +167,8 @@ def _queue_row(span: _Span, execution: Execution, attempts: Iterable[StepAttempt
     return Row(QUEUE, "", duration_text(_ms(span.begin, until)), (bar,))
 
 
-def _row(span: _Span, path: str, tries: list[StepAttempt], branches: Sequence[Branch]) -> Row:
+def _row(span: _Span, tries: list[StepAttempt], branches: Sequence[Branch]) -> Row:
+    path = tries[0].path
     bars: list[Bar] = []
     ended: datetime | None = None
     for attempt in tries:
@@ -136,6 +192,8 @@ def _kind(attempt: StepAttempt) -> str:
 
 
 def _retry_reason(latest: StepAttempt, branches: Iterable[Branch]) -> str:
+    if latest.status != StepStatus.FAILED:
+        return ""
     for branch in branches:
         if branch.waiting_on == WaitingOn.RETRY and branch.cursor == latest.node:
             return branch.waiting_reason

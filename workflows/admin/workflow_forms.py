@@ -6,16 +6,18 @@ from typing import Any, ClassVar
 from django import forms
 from django.core.exceptions import ValidationError
 from django.urls import reverse
-from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from core.admin import JsonTextField, ServiceForm
-from core.errors import DomainError
+from core.admin import JsonTextField, ServiceForm, json_text
+from core.errors import DomainError, InvalidInput
 from workflows import services
 from workflows.admin.places import lines_of
 from workflows.admin.step_reference import step_reference
-from workflows.choices import TriggerType
+from workflows.choices import ConcurrencyPolicy, TriggerType
+from workflows.engine.definition import CLEARED_BY_ZERO
 from workflows.models import Workflow
 
+RETENTION = ("retention_days", "retention_failed_days", "retention_count")
 EXAMPLE = {"steps": [{"name": "greet", "type": "log", "config": {"message": "Hello {{trigger.name}}"}}]}
 
 
@@ -52,6 +54,14 @@ class WorkflowForm(ServiceForm):
         "": "workflow_config",
     }
 
+    concurrency_policy = forms.ChoiceField(
+        label="A start beyond the limit",
+        choices=ConcurrencyPolicy.choices,
+        initial=ConcurrencyPolicy.QUEUE,
+        required=False,
+        widget=UnfoldAdminSelectWidget,
+    )
+
     class Meta:
         model = Workflow
         fields = (
@@ -65,6 +75,10 @@ class WorkflowForm(ServiceForm):
             "cron_schedule",
             "max_retries",
             "timeout_seconds",
+            "concurrency_limit",
+            "concurrency_key",
+            "concurrency_policy",
+            *RETENTION,
         )
         widgets: ClassVar[dict[str, Any]] = {"description": UnfoldAdminTextareaWidget({"rows": 3})}
         labels: ClassVar[dict[str, str]] = {
@@ -72,16 +86,32 @@ class WorkflowForm(ServiceForm):
             "trigger_file_extensions": "Only for these extensions",
             "is_scheduled": "Start on a schedule",
             "cron_schedule": "Cron schedule",
+            "concurrency_limit": "At most so many at a time",
+            "concurrency_key": "Counted for each",
+            "retention_days": "Keep ended ones (days)",
+            "retention_failed_days": "Keep failed ones (days)",
+            "retention_count": "Keep at most (ended ones)",
         }
         help_texts: ClassVar[dict[str, str]] = {
             "trigger_file_extensions": "Separated by commas, e.g. pdf,csv; empty means all.",
             "cron_schedule": "Five fields, in UTC: minute, hour, day, month, weekday.",
+            "concurrency_limit": "Empty: no limit.",
+            "concurrency_key": "An expression such as {{trigger.customer}}: each value has a limit of its own.",
+            **dict.fromkeys(RETENTION, "Empty: as the product is set."),
         }
 
     def body(self) -> dict[str, Any]:
         """Return the request body: what was given for a new workflow, what was changed for an old one."""
-        names = [name for name in self.changed_data if name != "owner"]
-        return {name: "" if self.cleaned_data[name] is None else self.cleaned_data[name] for name in names}
+        # The empty choice of a policy leaves the one there is.
+        left = {"owner"} | ({"concurrency_policy"} if not self.cleaned_data.get("concurrency_policy") else set())
+        names = [name for name in self.changed_data if name not in left]
+        return {name: self._given(name) for name in names}
+
+    def _given(self, name: str) -> Any:
+        value = self.cleaned_data[name]
+        if value is None:
+            return 0 if name in CLEARED_BY_ZERO else ""
+        return value
 
     def draft_body(self) -> dict[str, Any]:
         """Return what a draft keeps of the form: the definition, and limits that were changed."""
@@ -138,16 +168,23 @@ class RunForm(FileForm):
         required=False,
         min_value=1,
         max_value=2**63 - 1,
-        help_text="The id of a file; what a file trigger tells (file_id, filename, …) is then put into the input.",
+        help_text="The id of a file, or empty. What a file trigger tells of it (file_id, filename, …) is added to the "
+        "input; a key that stands in both is refused.",
     )
     field_order = ("trigger_data", "file_id")
 
     def asked_of(self, workflow: Workflow) -> services.Start:
-        """Return the start that was asked for. A file's facts win over typed ones. Raises FileNotFound."""
+        """Return the start that was asked for, a file's facts beside what was typed.
+
+        Raises FileNotFound; InvalidInput if a key was typed that the file gives another value.
+        """
         data, file_id = self.cleaned_data["trigger_data"] or {}, self.cleaned_data["file_id"]
         if file_id is None:
             return services.Start(trigger_type=TriggerType.MANUAL, trigger_data=data)
         facts = services.facts_of_file(workflow, file_id)
+        if both := [key for key in data if key in facts and data[key] != facts[key]]:
+            said = ", ".join(f"{key} ({json.dumps(facts[key], ensure_ascii=False)})" for key in both)
+            raise InvalidInput(f"The file gives {said} too: take it out of the input, or leave the file empty.")
         return services.Start(trigger_type=TriggerType.MANUAL, trigger_data=data | facts, input_file_ids=[file_id])
 
 
@@ -157,11 +194,18 @@ def problems_in(text: str) -> list[dict[str, Any]]:
     Line and column count from 1; the order is the text's. Nothing is saved.
     """
     try:
-        json.loads(text)
+        typed = json_text.read(text)
     except json.JSONDecodeError as error:
         return [_problem(error.lineno, error.msg, code="json_syntax", column=error.colno)]
     except (RecursionError, ValueError) as error:
         return [_problem(1, f"This cannot be stored: {error}", code="not_json")]
+    if typed.losses:
+        return _at_lines(text, [(loss, "cannot_be_kept", "error") for loss in typed.losses])
+    doubled = _at_lines(text, [(key, "doubled_key", "warning") for key in typed.doubled])
+    return sorted([*_definition_problems(text), *doubled], key=lambda problem: problem["line"])
+
+
+def _definition_problems(text: str) -> list[dict[str, Any]]:
     try:
         config = JsonTextField().clean(text)
         found = services.check_definition(config)
@@ -169,12 +213,16 @@ def problems_in(text: str) -> list[dict[str, Any]]:
         return [_problem(1, message, code="not_an_object") for message in error.messages]
     except DomainError as refusal:
         return [_problem(1, problem.msg, code=problem.type) for problem in refusal.problems]
-    lines = lines_of(text, [problem.pointer for problem in found])
-    shown = [
-        _problem(line, item.message, code=item.code, pointer=item.pointer, severity=item.severity)
-        for line, item in zip(lines, found, strict=True)
+    return _at_lines(text, [(item, item.code, item.severity) for item in found])
+
+
+def _at_lines(text: str, found: list[tuple[Any, str, str]]) -> list[dict[str, Any]]:
+    """Return the problems of (pointer and message, code, severity) with the lines of their places."""
+    lines = lines_of(text, [item.pointer for item, _, _ in found])
+    return [
+        _problem(line, item.message, code=code, pointer=item.pointer, severity=severity)
+        for line, (item, code, severity) in zip(lines, found, strict=True)
     ]
-    return sorted(shown, key=lambda problem: problem["line"])
 
 
 def _problem(

@@ -15,16 +15,18 @@ from django.utils.html import format_html
 from django.views.decorators.csrf import csrf_protect
 from unfold.decorators import action
 
+from accounts import services as accounts
 from accounts.models import Owner
 from core.admin import Button, Panel, ServiceModelAdmin, actor_of, label, moment_text, pretty_json
 from core.errors import DomainError
 from workflows import selectors, services
-from workflows.admin.workflow_forms import NewWorkflowForm, RunForm, WorkflowForm, problems_in
+from workflows.admin.workflow_forms import RETENTION, NewWorkflowForm, RunForm, WorkflowForm, problems_in
 from workflows.admin.workflow_panels import RESTORE, differences, has_draft, latest_files, match, runs, versions
 from workflows.choices import TriggerType, WorkflowStatus
 from workflows.models import Execution, Workflow, WorkflowVersion
 
 LONGEST_NUMBER = 9
+CONCURRENCY = (("concurrency_limit", "concurrency_policy"), "concurrency_key")
 # The theme names its buttons so.
 DRAFT_BUTTON = "workflows_workflow_save_as_draft"
 MATCH = Panel("admin/workflows/workflow/match.html", match)
@@ -133,12 +135,15 @@ class WorkflowAdmin(ServiceModelAdmin):
         return [
             (None, {"fields": first if obj else ["owner", *first]}),
             ("Triggers", {"fields": triggers}),
-            ("Limits", {"fields": [("max_retries", "timeout_seconds")]}),
+            ("Limits", {"fields": [("max_retries", "timeout_seconds"), *CONCURRENCY]}),
+            ("History", {"fields": [RETENTION[:2], RETENTION[2]]}),
         ]
 
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        if db_field.name == "owner" and not request.user.is_superuser:
-            kwargs["queryset"] = Owner.objects.filter(user=request.user.pk)
+        if db_field.name == "owner":
+            kwargs["initial"] = accounts.owner_of_user(request.user)  # type: ignore[arg-type]
+            if not request.user.is_superuser:
+                kwargs["queryset"] = Owner.objects.filter(user=request.user.pk)
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -190,6 +195,15 @@ class WorkflowAdmin(ServiceModelAdmin):
             "duplicate": True,
         }
         return [button for button in self.buttons if usable.get(button.name)]
+
+    def note(self, request: HttpRequest, instance: Workflow) -> str:
+        if not _is_there(instance):
+            return "The workflow is deleted: nothing starts it any more."
+        if instance.is_executable:
+            return ""
+        if instance.status != WorkflowStatus.ACTIVE:
+            return f"Nothing can start it, also not by hand: it is {instance.status}. Resume it to run it."
+        return "Nothing can start it, also not by hand: it is disabled. Enable it to run it."
 
     def press_enable(self, request: HttpRequest, workflow: Workflow) -> None:
         services.set_enabled(workflow, enabled=True, actor=actor_of(request))
@@ -292,6 +306,10 @@ class WorkflowAdmin(ServiceModelAdmin):
     def run_draft_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask for the input and start a test run of the draft."""
         workflow = self.row_for_press(request, object_id)
+        if not has_draft(workflow):
+            text = f"{workflow.name} has no draft: nothing was started. Run now starts the published version."
+            self.message_user(request, text, messages.ERROR)
+            return HttpResponseRedirect(self.url_of("change", workflow))
         return self._run_page(request, workflow, f"Run the draft of {workflow.name}", "Run draft", services.run_draft)
 
     def _run_page(
@@ -349,11 +367,17 @@ class WorkflowAdmin(ServiceModelAdmin):
 
 
 def _last_input(workflow: Workflow) -> dict[str, Any]:
-    """Return the form's values for a run like the last one."""
+    """Return the form's values for a run like the last one: a file it had, and the input beside that file's facts."""
     last = Execution.objects.filter(workflow=workflow).order_by("-id").only("trigger_data", "input_file_ids").first()
     if last is None:
         return {"trigger_data": {}}
-    return {"trigger_data": last.trigger_data or {}, "file_id": next(iter(last.input_file_ids), None)}
+    data, file_id = last.trigger_data or {}, next(iter(last.input_file_ids), None)
+    try:
+        facts = services.facts_of_file(workflow, file_id) if file_id is not None else {}
+    except DomainError:
+        return {"trigger_data": data}
+    typed = {key: value for key, value in data.items() if key not in facts}
+    return {"trigger_data": typed, "file_id": file_id}
 
 
 def _version_of(workflow: Workflow, number: str) -> WorkflowVersion:

@@ -41,29 +41,12 @@
     }
     const status = document.getElementById(LIVE_ID)?.dataset.status;
     if (status !== kept.status) document.getElementById("execution-said").textContent = `The execution is ${status}.`;
-    offerCopies();
     kept = null;
   };
 
   const reveal = (id) => {
     const step = document.getElementById(id);
     if (step?.matches("details")) step.open = true;
-  };
-
-  const offerCopies = () => {
-    for (const button of document.querySelectorAll("[data-copy]")) button.hidden = false;
-  };
-
-  const copy = async (button) => {
-    const source = document.getElementById(button.dataset.copy);
-    try {
-      await navigator.clipboard.writeText(source.textContent);
-      button.textContent = "Copied";
-    } catch {
-      // Without HTTPS a browser may refuse; then the text is marked, and the reader copies it.
-      getSelection().selectAllChildren(source);
-      button.textContent = "Marked: now copy it";
-    }
   };
 
   document.addEventListener("htmx:beforeSwap", (event) => {
@@ -86,13 +69,10 @@
   document.addEventListener("click", (event) => {
     const bar = event.target.closest("a.bar[href]");
     if (bar) reveal(bar.hash.slice(1));
-    const button = event.target.closest("[data-copy]");
-    if (button) copy(button);
   });
 
   const start = () => {
     if (location.hash) reveal(location.hash.slice(1));
-    offerCopies();
   };
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
