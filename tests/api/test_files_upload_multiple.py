@@ -13,6 +13,8 @@ from tests.api.refusals import BOUNDARY, part, refused, stored_files
 from tests.api.test_files_api import api, key_of, storage_folder  # noqa: F401  (fixtures, used by name)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("storage_folder")]
+
+NOT_ALLOWED = "File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx (ALLOWED_EXTENSIONS)"
 PATHS = ["/files/upload-multiple", "/api/v1/files/upload-multiple", "/files/upload-multiple/"]
 END = b"--%s--\r\n" % BOUNDARY.encode()
 
@@ -38,7 +40,7 @@ def test_good_files_are_taken_and_bad_ones_reported(api, path):  # noqa: F811
         ("c.docx", "uploaded", "File uploaded successfully"),
     ]
     assert body["errors"] == [
-        {"filename": "b.exe", "error": "File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx (ALLOWED_EXTENSIONS)"},
+        {"filename": "b.exe", "error": NOT_ALLOWED},
         {
             "filename": "d.pdf",
             "error": "File content does not match its name: the name says pdf, the content is text",
@@ -83,12 +85,9 @@ def test_a_file_over_the_limit_is_spooled_one_byte_past_it_and_no_further(rf, se
 def test_none_accepted_is_400_with_every_reason_and_nothing_stored(api, storage_folder):  # noqa: F811
     body = refused(send(api, ("a.exe", b"MZ"), ("b.txt", b"")), 400, "VALIDATION_ERROR")
 
-    assert body["detail"] == (
-        "No file was accepted. a.exe: File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx (ALLOWED_EXTENSIONS); "
-        "b.txt: File is empty"
-    )
+    assert body["detail"] == (f"No file was accepted. a.exe: {NOT_ALLOWED}; b.txt: File is empty")
     assert [(item["loc"], item["msg"]) for item in body["errors"]] == [
-        (["body", "files", 0], "File type not allowed. Allowed types: pdf,doc,docx,txt,csv,xlsx (ALLOWED_EXTENSIONS)"),
+        (["body", "files", 0], NOT_ALLOWED),
         (["body", "files", 1], "File is empty"),
     ]
     assert (File.objects.count(), stored_files(storage_folder)) == (0, [])

@@ -161,7 +161,8 @@ def delete_workflow(workflow: Workflow, *, actor: str) -> None:
             raise WorkflowNotFound
         schedules.stop_schedules(workflow, actor=actor)
         live = list(Execution.objects.filter(workflow=workflow, status__in=LIVE_STATUSES).values_list("pk", flat=True))
-        Execution.objects.filter(pk__in=live, ends_as="").update(stop_requested=StopReason.CANCEL, updated_at=clock.now())
+        running = Execution.objects.filter(pk__in=live, ends_as="")
+        running.update(stop_requested=StopReason.CANCEL, updated_at=clock.now())
         accounts.record_audit(
             actor=actor,
             owner=workflow.owner,
