@@ -70,12 +70,12 @@ def steps_page() -> str:
         table(("class", "meaning"), ([code(str(name)), text] for name, text in EFFECTS.items())),
         "## Beside the steps",
         table(("key of `workflow_config`", "meaning"), ([code(name), text] for name, text in DOCUMENT.items())),
-        *(part for kind in registry.all_types() if _is_ours(kind) for part in _parts(kind)),
+        *(part for kind in registry.all_types() if is_ours(kind) for part in _parts(kind)),
     )
 
 
-def _is_ours(kind: Step[Any]) -> bool:
-    """Tell whether the product brings the type: other apps' and the tests' own are documented by them."""
+def is_ours(kind: Step[Any]) -> bool:
+    """Tell whether the product brings the type; those of other apps and modules are documented there."""
     return type(kind).__module__.startswith("workflows.engine.steps.")
 
 

@@ -143,9 +143,9 @@ def test_a_terminal_sees_one_table_drawn_again_in_place(product: stack.Stack, da
 
 
 @pytest.fixture
-def nothing_runs() -> Iterator[dict[str, str]]:
+def nothing_runs(tmp_path: Path) -> Iterator[dict[str, str]]:
     """Settings of a product that nobody has started yet, with a database of its own."""
-    with stack._database() as url:
+    with stack._database(tmp_path, own=False) as (url, _):
         yield {"DATABASE_URL": url, "PORT": str(stack._free_port())}
 
 

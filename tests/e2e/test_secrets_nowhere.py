@@ -249,6 +249,10 @@ def files_of(product: Stack) -> dict[str, str]:
     return {str(file.relative_to(product.folder)): file.read_bytes().decode(errors="replace") for file in found}
 
 
+def logs_of(product: Stack) -> str:
+    return "".join(text for name, text in files_of(product).items() if name.startswith("logs/"))
+
+
 def test_the_search_itself_finds_what_it_looks_for() -> None:
     for secret in SECRETS:
         for text in (
@@ -323,10 +327,11 @@ def test_planted_secrets_are_found_nowhere_but_where_they_were_sent(
     assert {name: found_in(text) for name, text in tables.items() if found_in(text)} == {}
     assert tables["secrets"].count("gAAAA") == 2
     assert tables["retired_secrets"].count("gAAAA") == 1
+    # The worker writes its log after the commit that the API has shown already.
+    assert processes.wait_until(lambda: "***" in logs_of(product), seconds=30, pause=0.1)
     files = files_of(product)
     assert {name: found_in(text) for name, text in files.items() if found_in(text)} == {}
     assert sum(name.startswith("uploads/spill/") for name in files) > 2
-    assert "***" in "".join(text for name, text in files.items() if name.startswith("logs/"))
     assert found_in(keys_of(product.broker_port)) == []
     commands = "\n".join(monitor.heard)
     assert "breaker:" in commands

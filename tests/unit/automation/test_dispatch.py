@@ -170,7 +170,7 @@ def test_beat_sweeps_the_events(bells: list[str], monkeypatch: pytest.MonkeyPatc
     store(factories.make_owner(), event_type="order.lost")
     monkeypatch.setattr("core.health.record_beat", lambda: None)
     beat = Scheduler.__new__(Scheduler)
-    beat._folded_at = beat._rolled_at = float("inf")
+    beat._folded_at = beat._rolled_at = beat._pruned_at = float("inf")
 
     beat._sweep()
 
