@@ -15,6 +15,7 @@ import pytest
 import redis
 from psycopg import sql
 
+from config.launcher import processes
 from tests.chaos import stack
 from tests.chaos.stack import Stack
 
