@@ -221,6 +221,22 @@ def test_a_loop_may_go_on_after_failed_items() -> None:
     assert [item["index"] for item in out["errors"]] == [1, 4]
 
 
+def test_an_item_whose_outcome_came_late_has_its_result_and_did_not_fail() -> None:
+    Touch.broken |= {"loop/0/call", "loop/1/call"}
+    workflow = factories.make_workflow([loop(touch("call"), max_concurrency=1, on_item_error="continue")])
+    execution = factories.start(workflow, {"items": [10, 11]})
+    for _ in range(2):
+        Slice(factories.claim_one(), lane=Lane.FLOW, hand_back=lambda: None).run()
+    late = StepAttempt.objects.filter(execution=execution, path="loop/1/call")
+    late.update(status="completed", output_data={"value": "late"})
+
+    factories.drain_all()
+
+    out = factories.outputs(execution)["loop"]
+    assert out["results"] == [None, {"value": "late"}]
+    assert (out["succeeded"], out["failed"], [item["index"] for item in out["errors"]]) == (1, 1, [0])
+
+
 def test_items_with_several_steps_conditions_and_loops_inside() -> None:
     inner = {
         "name": "inner",

@@ -54,7 +54,9 @@ class ForeachStep(Step[ForeachConfig]):
                 code, f"{which}: {first['error']}", retryable=False, output={"errors": errors[:MOST_ERRORS]}
             )
         count = len(items_of(config.items))
-        return Output(summary(list(context.children.outputs(map(str, range(count))).values()), errors))
+        results = list(context.children.outputs(map(str, range(count))).values())
+        # An attempt that was given up as unknown may have been filled in late: who made it knows best.
+        return Output(summary(results, [item for item in errors if results[item["index"]] is None]))
 
 
 def summary(results: list[Any], errors: list[dict[str, Any]]) -> dict[str, Any]:
