@@ -260,7 +260,7 @@ def test_a_signal_that_interrupts_waiting_cancels_the_request(serve: Serve) -> N
         raise InterruptedError("time limit")
 
     before = signal.signal(signal.SIGUSR1, time_limit)
-    threading.Thread(target=lambda: reached.wait(5) and os.kill(os.getpid(), signal.SIGUSR1)).start()
+    threading.Thread(target=lambda: reached.wait(25) and os.kill(os.getpid(), signal.SIGUSR1)).start()
     try:
         with pytest.raises(InterruptedError, match="time limit"):
             get(port)
