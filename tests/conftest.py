@@ -1,8 +1,12 @@
 """What every test shares."""
 
+import logging
 import os
 
 import pytest
+
+# A line for each request of a client that polls would bury what a failing test says.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -23,7 +23,8 @@ RUNS: tuple[tuple[tuple[str, ...], tuple[Plot, ...]], ...] = (
 def test_kills_zombies_and_a_broker_that_stops_break_no_promise() -> None:
     with EffectServer() as effects, stack.running(effects.address, is_quick=True) as product:
         for shot in SHOTS:
-            assert shot(product, effects, shot.__name__, runs.STUCK_AFTER_SECONDS) == []
+            found = shot(product, effects, shot.__name__, runs.STUCK_AFTER_SECONDS)
+            assert [str(violation) for violation in found] == [], shot.__name__
         for faults, plots in RUNS:
             _survives(product, effects, faults, plots)
 
@@ -31,6 +32,6 @@ def test_kills_zombies_and_a_broker_that_stops_break_no_promise() -> None:
 def _survives(product: Stack, effects: EffectServer, faults: tuple[str, ...], plots: tuple[Plot, ...]) -> None:
     report = runs.run(product, effects, seed="short-" + faults[0], faults=faults, plots=plots)
 
-    assert report.violations == []
+    assert [str(violation) for violation in report.violations] == [], faults
     assert report.accepted == runs.UPLOADED + sum(scenario.STARTS[plot] for plot in plots)
     assert set(report.hits) == set(faults)

@@ -27,12 +27,14 @@ SELECT execution_id FROM workflow_branches
 WHERE workflow_id = %(workflow)s AND concurrency_key = %(key)s AND waiting_on <> 'slot' AND NOT slot_released
 ORDER BY id
 """
+# Through an array: as a plain IN the choice is a join, which a plan may choose anew for each row it looks at, and
+# each time it skips those that were let in already (LIMIT 1 then lets all in).
 _ADMIT = """
-UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id IN (
+UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id = ANY(ARRAY(
   SELECT id FROM workflow_branches
   WHERE workflow_id = %(workflow)s AND concurrency_key = %(key)s AND waiting_on = 'slot'
   ORDER BY rank, id LIMIT %(free)s FOR UPDATE SKIP LOCKED
-) RETURNING lane
+)) RETURNING lane
 """
 _RANG = """
 UPDATE workflow_branches SET waiting_on = 'slot', waiting_reason = %(reason)s, wake_at = NULL, slot_released = false

@@ -4,8 +4,8 @@ from django.db import connection
 
 _FOLD = """
 WITH gone AS (
-  DELETE FROM workflow_counter_deltas WHERE id IN (
-    SELECT id FROM workflow_counter_deltas ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED)
+  DELETE FROM workflow_counter_deltas WHERE id = ANY(ARRAY(
+    SELECT id FROM workflow_counter_deltas ORDER BY id LIMIT 10000 FOR UPDATE SKIP LOCKED))
   RETURNING workflow_id, total, successful, failed, last_execution_at
 ), sums AS (
   SELECT workflow_id, sum(total) AS total, sum(successful) AS successful, sum(failed) AS failed,

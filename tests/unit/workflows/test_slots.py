@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from django.db import transaction
+from django.db import connection, transaction
 
 from core import clock
 from core.errors import InvalidInput
@@ -126,6 +126,21 @@ def test_a_raised_limit_lets_waiters_in_with_the_next_sweep() -> None:
     sweep.sweep()
 
     assert [waiting for _, waiting in states()] == ["", "", "slot"]
+
+
+def test_however_the_database_plans_it_one_free_slot_lets_one_in() -> None:
+    workflow = limited(1)
+    for _ in range(5):
+        factories.start(workflow)
+    services.update_workflow(workflow, body={"concurrency_limit": 2}, actor="test")
+
+    with connection.cursor() as cursor:
+        # What is left is a nested loop, which looks at the choice of waiters once for each branch.
+        for plan in ("hashagg", "hashjoin", "mergejoin", "sort", "material", "memoize", "indexscan", "bitmapscan"):
+            cursor.execute(f"SET LOCAL enable_{plan} = off")
+    sweep.sweep()
+
+    assert [waiting for _, waiting in states()] == ["", "", "slot", "slot", "slot"]
 
 
 def test_retried_executions_obey_the_limit_too() -> None:
