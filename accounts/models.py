@@ -61,6 +61,9 @@ class Owner(models.Model):
     kind = models.CharField(max_length=16, choices=OwnerKind)
     user = models.OneToOneField(User, null=True, blank=True, on_delete=models.CASCADE, related_name="owner")
     members = models.ManyToManyField(User, blank=True, related_name="teams")
+    file_quota_bytes = models.BigIntegerField(
+        null=True, blank=True, help_text="How much its files may take, in bytes. Empty: FILE_QUOTA decides."
+    )
     created_at = models.DateTimeField(default=clock.now, editable=False)
 
     class Meta:

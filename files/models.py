@@ -1,5 +1,6 @@
-"""Uploaded files. The row is the extraction's queue: `uploaded` is due."""
+"""Uploaded and produced files. The row is the extraction's queue: `uploaded` is due."""
 
+from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVectorField
 from django.db import models
 
@@ -9,7 +10,11 @@ from files.choices import FileStatus
 
 
 class File(models.Model):
-    """One uploaded (or, later, produced) file and the state of its extraction."""
+    """One uploaded or produced file and the state of its extraction.
+
+    Lineage: a produced file names its source file and, where a workflow made it, execution, step and version. They
+    are numbers and a path, not foreign keys: this app knows nothing of workflows, and executions are pruned.
+    """
 
     uuid = models.UUIDField(default=ids.uuid7, unique=True, editable=False)
     owner = models.ForeignKey(Owner, on_delete=models.PROTECT, related_name="files", db_index=False)
@@ -31,6 +36,16 @@ class File(models.Model):
     processing_number = models.IntegerField(default=0)
     run_triggers = models.BooleanField(default=True, help_text="Whether the next processing starts workflows.")
     extract_content = models.BooleanField(default=True, help_text="Whether the next processing extracts text.")
+    idempotency_key = models.CharField(max_length=255, blank=True, help_text="The client's, for its upload.")
+    source_file = models.ForeignKey(
+        "self", null=True, on_delete=models.SET_NULL, related_name="outputs", db_index=False, help_text="Made from it."
+    )
+    made_by_action = models.CharField(max_length=32, blank=True, help_text="convert, optimize, resize, ...")
+    made_by_execution_id = models.BigIntegerField(null=True)
+    made_by_step = models.CharField(max_length=512, blank=True, help_text="The step's path.")
+    made_by_version_id = models.BigIntegerField(null=True, help_text="The workflow version's id.")
+    # One act makes its files once, however often it is repeated after a crash.
+    made_key = models.CharField(max_length=255, blank=True, help_text="The act and the number of its output.")
     lease_until = models.DateTimeField(null=True)
     fence = models.BigIntegerField(default=0)
     claimed_by = models.CharField(max_length=64, blank=True)
@@ -51,6 +66,29 @@ class File(models.Model):
             models.Index(fields=("owner", "status", "-id"), name="files_by_owner_status"),
             # Reader: deletion, which keeps bytes that another row shares; the memory of poison files.
             models.Index(fields=("file_hash",), name="files_by_hash"),
+            # Reader: the files that were made from a file.
+            models.Index(
+                fields=("source_file",), name="files_by_source", condition=models.Q(source_file__isnull=False)
+            ),
+            # Reader: the quota, which sums an owner's sizes without reading its rows.
+            models.Index(
+                fields=("owner",),
+                include=("file_size",),
+                name="files_sizes_by_owner",
+                condition=~models.Q(status="deleted"),
+            ),
+            # Reader: retention, which removes the oldest.
+            models.Index(fields=("created_at",), name="files_by_age", condition=~models.Q(status="deleted")),
+        )
+        constraints = (
+            models.UniqueConstraint(
+                fields=("owner", "idempotency_key"),
+                condition=~models.Q(idempotency_key=""),
+                name="files_one_upload_per_key",
+            ),
+            models.UniqueConstraint(
+                fields=("owner", "made_key"), condition=~models.Q(made_key=""), name="files_made_once"
+            ),
         )
 
     def __str__(self) -> str:
@@ -67,6 +105,8 @@ class FileContent(models.Model):
 
     class Meta:
         db_table = "file_contents"
+        # Reader: the full-text search.
+        indexes = (GinIndex(fields=("search",), name="file_contents_search"),)
 
     def __str__(self) -> str:
         return f"text of file {self.pk}"
