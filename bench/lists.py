@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-os.environ.setdefault("API_KEY", "bench-key")
-os.environ.setdefault("RATE_LIMIT_ENABLED", "false")
-os.environ.setdefault("LOG_LEVEL", "ERROR")
+if __name__ == "__main__":  # not for whoever imports this: its other processes would inherit them
+    os.environ.setdefault("API_KEY", "bench-key")
+    os.environ.setdefault("RATE_LIMIT_ENABLED", "false")
+    os.environ.setdefault("LOG_LEVEL", "ERROR")
 
 import django
 

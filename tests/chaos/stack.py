@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
+from unittest import mock
 from urllib.parse import urlsplit
 
 import psycopg
@@ -348,7 +349,8 @@ def _prepare(folder: Path, database_url: str, effects_address: str, environ: Map
         "PYTHONUNBUFFERED": "1",
     }
     stack = Stack(folder, dict(os.environ) | settings | environ, Api(f"http://127.0.0.1:{web_port}", key), broker_port)
-    stack.processes = list(_processes(folder, web_port, broker_port))
+    with mock.patch.dict(os.environ, stack.environ):  # the plan reads settings (log level, concurrency) as well
+        stack.processes = list(_processes(folder, web_port, broker_port))
     return stack
 
 

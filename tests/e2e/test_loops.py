@@ -120,7 +120,7 @@ def test_a_thousand_items_share_two_nodes_and_never_exceed_their_limit(product: 
         ).fetchall()
     assert len(makers) == 2
     # The roll call of beat and the sweep's own bells, which a slow machine hears more of, are not the loop's.
-    assert bells <= MOST_BELLS + 3 * execution["execution_time_ms"] / 1000
+    assert bells <= MOST_BELLS + 5 * execution["execution_time_ms"] / 1000
 
 
 def test_a_worker_killed_in_the_middle_repeats_only_what_was_in_flight(product: Stack, server: SlowServer) -> None:

@@ -327,7 +327,8 @@ def test_planted_secrets_are_found_nowhere_but_where_they_were_sent(
     assert {name: found_in(text) for name, text in tables.items() if found_in(text)} == {}
     assert tables["secrets"].count("gAAAA") == 2
     assert tables["retired_secrets"].count("gAAAA") == 1
-    assert "celery." in logs_of(product), "the workers' logs are not there to be searched"
+    assert '"event": "execution.finished"' in logs_of(product), "the workers' logs are not there to be searched"
+    assert "***" in logs_of(product), "no line of the logs says that something was hidden"
     files = files_of(product)
     assert {name: found_in(text) for name, text in files.items() if found_in(text)} == {}
     assert sum(name.startswith("uploads/spill/") for name in files) > 2
