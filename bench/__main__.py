@@ -99,10 +99,12 @@ def _per_step(found: Servers, ours: Peer, rounds: int) -> list[Result]:
     with Peer("bench.dbos_peer", env=env, log=found.folder / "dbos.log") as dbos:
         times = per_step.measure(ours, dbos, rounds=max(rounds, 5), workflows=8)
     aims = {"pure": 0.2, "idempotent": 1.0, "once": 1.2}
-    return [
+    per_effect = [
         Result(f"{effect} step of 40, next to a DBOS step", "ms", median(times.ours[effect]), median(times.dbos), aim)
         for effect, aim in aims.items()
     ]
+    saga = per_step.saga_ms(ours, rounds=max(rounds, 5))
+    return [*per_effect, Result("undoing three steps adds, per execution", "ms", saga, aim=10)]
 
 
 def _latency(found: Servers, workflow_id: int) -> list[Result]:

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from bench.processes import Peer
-from bench.workloads import STEPS_IN_ROW, steps_of_effect
+from bench.report import median
+from bench.workloads import STEPS_IN_ROW, steps_of_effect, stopped_after_three
 
 EFFECTS = ("pure", "idempotent", "once")
 
@@ -29,3 +30,19 @@ def measure(ours: Peer, dbos: Peer, *, rounds: int, workflows: int) -> PerStep:
             for effect, time in times.items():
                 found.ours[effect].append(time)
     return found
+
+
+def saga_ms(ours: Peer, *, rounds: int, executions: int = 100) -> float:
+    """Return what undoing three steps adds to an execution that fails after them, in ms: median of the rounds."""
+    plain, undone = (
+        ours.ask(action="create", name="saga", steps=stopped_after_three(is_undone=is_undone))
+        for is_undone in (False, True)
+    )
+    added = []
+    for turn in range(rounds + 1):
+        without, with_it = (
+            ours.ask(action="run", workflow_id=workflow_id, count=executions) for workflow_id in (plain, undone)
+        )
+        if turn:
+            added.append((with_it - without) * 1000 / executions)
+    return median(added)

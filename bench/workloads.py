@@ -41,3 +41,11 @@ def steps_of_effect(effect: str) -> list[dict[str, Any]]:
         {"name": f"step_{number}", "type": "log", "config": {"message": "done"}, "effect": effect}
         for number in range(STEPS_IN_ROW)
     ]
+
+
+def stopped_after_three(*, is_undone: bool) -> list[dict[str, Any]]:
+    """Return three log steps and a stop that fails; `is_undone`: each step then has one that undoes it."""
+    log = {"type": "log", "config": {"message": "done"}}
+    undo = {"compensate": log} if is_undone else {}
+    stop = {"name": "stop", "type": "stop", "config": {"status": "failed", "message": "undo it"}}
+    return [*({"name": f"step_{number}", **log, **undo} for number in range(3)), stop]

@@ -76,6 +76,25 @@ class Api:
             raise
         return found
 
+    def retry_saga(self, execution_id: int) -> None:
+        """Try again what an execution could not undo."""
+        self._ask(lambda: self._client.post(f"/api/v1/workflows/executions/{execution_id}/compensation/retry"))
+
+    def pending_approval(self, execution_id: int) -> str | None:
+        """Return the id of what an execution asks, if it asks."""
+        params: dict[str, Any] = {"pending": "true", "limit": 1000}
+        found = self._ask(lambda: self._client.get("/api/v1/approvals", params=params)).body
+        return next((item["id"] for item in found if item["execution_id"] == execution_id), None)
+
+    def approve(self, approval_id: str) -> None:
+        """Approve; that it is decided already, by ourselves before an answer that was lost, is as good."""
+        path = f"/api/v1/approvals/{approval_id}"
+        try:
+            self._ask(lambda: self._client.post(f"{path}/approve", json={}))
+        except UnansweredError:
+            if self._ask(lambda: self._client.get(path)).body["status"] != "approved":
+                raise
+
     def execution(self, execution_id: int) -> dict[str, Any]:
         found: dict[str, Any] = self._ask(lambda: self._client.get(f"/api/v1/workflows/executions/{execution_id}")).body
         return found

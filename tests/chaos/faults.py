@@ -41,7 +41,10 @@ CYCLE = (
 # After these every outcome is known: nothing was killed, frozen or cut off.
 GENTLE = ("broker stopped", "broker flushed", "clock jumps", "two beats", "bells lost and doubled")
 OTHERS_AT_ONCE = 3
-OTHERS = (scenario.LOOP, scenario.FAN, scenario.GRAPH, scenario.SAGA, scenario.LIMITED, scenario.STAMPS, scenario.EVENT)
+OTHERS = (
+    *(scenario.LOOP, scenario.FAN, scenario.GRAPH, scenario.SAGA, scenario.LIMITED, scenario.STAMPS),
+    *(scenario.EVENT, scenario.APPROVAL),
+)
 
 
 Watch = Callable[[Effect], None]

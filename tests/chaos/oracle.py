@@ -287,6 +287,8 @@ def _result(case: Case, promises: Promises, executions: dict[int, dict[str, Any]
         yield from _items(case, result.get("loop") or {})
     elif case.plot is scenario.EVENT:
         yield from _event(case, result.get("paid") or {})
+    elif case.plot is scenario.APPROVAL and (result.get("agree") or {}).get("decision") != "approved":
+        yield case.wrong(f"was approved, and says {result.get('agree')}")
     elif case.plot is scenario.FAN:
         yield from _call(case, result.get("call") or {}, executions)
 

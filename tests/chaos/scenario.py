@@ -95,10 +95,13 @@ SAGA = Plot(
 )
 EVENT = Plot("event", (Act("ask", "ask"), Act("thank", "thank")), ("ask", "paid", "thank"), (("ask", "thank"),))
 EVENT_TYPE = "chaos.paid"
-PLOTS = {plot.name: plot for plot in (MAIN, LOOP, STAMPS, FAN, CALLED, GRAPH, LIMITED, SAGA, EVENT)}
+APPROVAL = Plot("approval", (Act("ask", "ask"), Act("thank", "thank")), ("ask", "agree", "thank"), (("ask", "thank"),))
+# Who is asked; the client of the suite decides, as the key of the asking workflow's owner.
+GROUP = "deciders"
+PLOTS = {plot.name: plot for plot in (MAIN, LOOP, STAMPS, FAN, CALLED, GRAPH, LIMITED, SAGA, EVENT, APPROVAL)}
 LOOPS = (LOOP, STAMPS)
 # How often a run starts what it plays; uploads start the first further times.
-STARTS = {MAIN: 1, LOOP: 1, STAMPS: 1, FAN: 1, GRAPH: 2, LIMITED: 5, SAGA: 1, EVENT: 2}
+STARTS = {MAIN: 1, LOOP: 1, STAMPS: 1, FAN: 1, GRAPH: 2, LIMITED: 5, SAGA: 1, EVENT: 2, APPROVAL: 2}
 
 
 @dataclass(frozen=True)
@@ -232,6 +235,11 @@ def _event(call: Call, called_id: int) -> list[dict[str, Any]]:
     return [call("ask"), {"name": "paid", "type": "wait_for_event", "config": config}, call("thank")]
 
 
+def _approval(call: Call, called_id: int) -> list[dict[str, Any]]:
+    agree = {"name": "agree", "type": "approval", "config": {"group": GROUP, "message": "May {{trigger.number}}?"}}
+    return [call("ask"), agree, call("thank")]
+
+
 BODIES: dict[str, Callable[[Call, int], list[dict[str, Any]]]] = {
     "main": _main,
     "loop": _loop,
@@ -242,6 +250,7 @@ BODIES: dict[str, Callable[[Call, int], list[dict[str, Any]]]] = {
     "limited": _limited,
     "saga": _saga,
     "event": _event,
+    "approval": _approval,
 }
 
 

@@ -28,7 +28,7 @@ from psycopg import sql
 
 from config.launcher import binaries, plan, processes
 from config.launcher.state import DataFolder
-from tests.chaos import hooks
+from tests.chaos import hooks, scenario
 from tests.chaos.api import Api
 from tests.chaos.database import Database
 from tests.chaos.nursery import Forked, Nursery
@@ -372,6 +372,8 @@ def _migrate(stack: Stack) -> None:
     )
     if done.returncode:
         raise RuntimeError(f"migrate failed:\n{done.stderr.decode(errors='replace')[-3000:]}")
+    with psycopg.connect(stack.environ["DATABASE_URL"], autocommit=True) as connection:
+        connection.execute("INSERT INTO auth_group (name) VALUES (%s)", [scenario.GROUP])
 
 
 @contextlib.contextmanager

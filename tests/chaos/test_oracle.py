@@ -64,6 +64,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "loop": {"loop": {"results": ITEMS, "errors": []}},
     "stamps": {"loop": {"results": ITEMS, "errors": []}},
     "event": {"paid": {"event": {"data": {"key": "mine"}}, "timed_out": False}},
+    "approval": {"agree": {"decision": "approved"}},
     "fan": {"call": {"execution_id": 9, "status": "completed", "result": {"say": {"message": 7}}}},
 }
 
@@ -179,6 +180,12 @@ def test_a_graph_whose_last_step_was_left_out_is_wrong() -> None:
     del case.effects[3], case.steps[3]
 
     assert broken(case) == {Invariant.WRONG_RESULT}
+
+
+def test_a_decision_that_nobody_made_is_noticed() -> None:
+    result = {"agree": {"decision": "timed_out"}}
+
+    assert broken(told(scenario.APPROVAL, result_data=result)) == {Invariant.WRONG_RESULT}
 
 
 def test_another_ones_event_is_noticed() -> None:
