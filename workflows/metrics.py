@@ -21,7 +21,7 @@ from workflows.choices import (
 from workflows.models import Execution, WorkflowSchedule
 
 if TYPE_CHECKING:
-    from workflows.engine.checkpoint import Attempt
+    from workflows.engine.step_rows import Attempt
 
 # The dashboards know four types, by what begins the work.
 DATA_SYNC = "data_sync"

@@ -176,7 +176,7 @@ import django
 django.setup()
 from files import metrics as files
 from workflows import metrics as workflows
-from workflows.engine.checkpoint import Attempt
+from workflows.engine.step_rows import Attempt
 step = Attempt("a", 1, 0, 1, "a", "log", "pure", "completed", execution_time_ms=20)
 workflows.count_end("manual", status="completed", error_code="", took_ms=40, attempts=[step])
 files.count_upload("txt")

@@ -6,9 +6,9 @@ from typing import Any
 from core import clock, jsonsafe, masking
 from workflows.choices import Effect, StepStatus
 from workflows.engine import context, spill
-from workflows.engine.checkpoint import Attempt
 from workflows.engine.context import Stored
 from workflows.engine.program import Node
+from workflows.engine.step_rows import Attempt
 from workflows.engine.steps.base import Step, StepError
 
 LONGEST_ERROR = 2000

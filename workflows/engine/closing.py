@@ -13,10 +13,11 @@ from core.errors import DomainError
 from workflows import enqueue
 from workflows.choices import BranchKind, CompensationStatus, ExecutionStatus, Lane, TriggerType
 from workflows.engine import checkpoint, launch
-from workflows.engine.checkpoint import Attempt, Ending, LeaseLost
+from workflows.engine.checkpoint import Ending, LeaseLost
 from workflows.engine.launch import Start
 from workflows.engine.lease import Claim
 from workflows.engine.program import END, Program
+from workflows.engine.step_rows import Attempt, close_open_attempts, write_attempts
 from workflows.models import Workflow
 
 log = logs.get(__name__)
@@ -79,9 +80,9 @@ class Close:
         if cursor.fetchone() is None:
             raise LeaseLost
         ending = self._stopped(cursor) or ending
-        checkpoint.write_attempts(cursor, self._claim.execution_id, attempts)
+        write_attempts(cursor, self._claim.execution_id, attempts)
         if ending.status != ExecutionStatus.COMPLETED:
-            checkpoint.close_open_attempts(cursor, self._claim.execution_id, clock.now())
+            close_open_attempts(cursor, self._claim.execution_id, clock.now())
             if self._claim.kind == BranchKind.ROOT and self._plan(cursor, ending):
                 self._go_on(cursor, BranchKind.COMPENSATION, END, ending)
                 return True

@@ -14,10 +14,11 @@ from workflows import enqueue
 from workflows.choices import BranchKind, ExecutionStatus, Lane, StepStatus, WaitingOn
 from workflows.engine import attempts, branching, checkpoint, closing, context, program, stop
 from workflows.engine.attempts import LONGEST_ERROR
-from workflows.engine.checkpoint import Attempt, Ended, Ending, Next
+from workflows.engine.checkpoint import Ended, Ending, Next
 from workflows.engine.context import Stored
 from workflows.engine.lease import Claim
 from workflows.engine.program import END, FOREACH, GRAPH, Node
+from workflows.engine.step_rows import Attempt, fill_late_outcome
 from workflows.engine.steps import registry
 from workflows.engine.steps.base import Spawn, Step, Wait
 
@@ -315,5 +316,5 @@ class Progress:
 
     def _fill_late(self) -> None:
         row = self.running
-        if row is not None and row.completed_at is not None and checkpoint.fill_late_outcome(self.claim, row):
+        if row is not None and row.completed_at is not None and fill_late_outcome(self.claim, row):
             log.warning("attempt.filled_late", execution_id=self.claim.execution_id, step=row.path)

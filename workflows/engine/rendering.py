@@ -12,9 +12,9 @@ from core import jsonsafe, masking
 from core.expressions import ExpressionError, Scope, evaluate_condition, resolve
 from workflows.choices import Effect
 from workflows.engine import context
-from workflows.engine.checkpoint import Attempt
 from workflows.engine.lease import Claim
 from workflows.engine.program import Node, Program
+from workflows.engine.step_rows import Attempt
 from workflows.engine.steps.base import Children, Step, StepConfig, StepContext, StepError
 from workflows.engine.steps.foreach import items_of
 

@@ -19,12 +19,13 @@ from core.expressions import Scope
 from workflows.choices import Effect, Lane, StepStatus, StopReason
 from workflows.engine import attempts, branching, context, program, rendering, retry, spill, stop
 from workflows.engine.attempts import LONGEST_ERROR
-from workflows.engine.checkpoint import Attempt, LeaseLost, Next
+from workflows.engine.checkpoint import LeaseLost, Next
 from workflows.engine.context import Stored
 from workflows.engine.lease import keeper
 from workflows.engine.limits import StepTimeout, time_limit
 from workflows.engine.program import END, Node
 from workflows.engine.progress import Progress
+from workflows.engine.step_rows import Attempt
 from workflows.engine.steps import registry
 from workflows.engine.steps.base import Choose, Outcome, Spawn, Step, StepError, Stop, Wait
 

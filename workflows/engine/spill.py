@@ -23,7 +23,7 @@ from workflows.engine.steps.base import StepError
 from workflows.models import Spill, StepAttempt
 
 if TYPE_CHECKING:
-    from workflows.engine.checkpoint import Attempt
+    from workflows.engine.step_rows import Attempt
 
 log = logs.get(__name__)
 

@@ -9,9 +9,10 @@ from core import clock
 from tests import factories
 from workflows.choices import Effect, Lane, StepStatus
 from workflows.engine import checkpoint, lease, sweep
-from workflows.engine.checkpoint import Attempt, LeaseLost, Next
+from workflows.engine.checkpoint import LeaseLost, Next
 from workflows.engine.drain import drain
 from workflows.engine.runner import Slice
+from workflows.engine.step_rows import Attempt, fill_late_outcome
 from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError, Wait
 from workflows.engine.steps.registry import _types, register
 from workflows.models import Branch, Execution, StepAttempt
@@ -165,9 +166,9 @@ def test_the_maker_of_an_attempt_fills_its_empty_outcome_late_but_only_once() ->
     assert StepAttempt.objects.get(execution=execution).error_code == "outcome_unknown"
 
     row.status, row.output_data, row.completed_at = StepStatus.COMPLETED, {"n": 1}, execution.created_at
-    assert checkpoint.fill_late_outcome(claim, row) is True
+    assert fill_late_outcome(claim, row) is True
     row.output_data = {"n": 2}
-    assert checkpoint.fill_late_outcome(claim, row) is False
+    assert fill_late_outcome(claim, row) is False
 
     stored = StepAttempt.objects.get(execution=execution)
     assert (stored.status, stored.error_code, stored.output_data) == ("completed", "", {"n": 1})

@@ -236,6 +236,16 @@ def test_a_reason_to_wait_holds_no_secret(owner: Owner, recorder: Recorder) -> N
     assert "v4lue" not in everything_stored()
 
 
+def test_a_type_of_event_to_wait_for_cannot_hold_a_secret(owner: Owner) -> None:
+    wait = {"name": "wait", "type": "wait_for_event", "config": {"event_type": "paid.{{secrets.token}}"}}
+
+    execution = factories.run(factories.make_workflow([wait], owner=owner))
+
+    assert (execution.status, execution.error_code) == ("failed", "config_invalid")
+    assert "event_type cannot hold a secret" in execution.error_message
+    assert VALUE not in everything_stored()
+
+
 def test_an_execution_without_secrets_reads_none(owner: Owner) -> None:
     workflow = factories.make_workflow([log_step("greet", "hello {{trigger.who}}")], owner=owner)
     factories.start(workflow)

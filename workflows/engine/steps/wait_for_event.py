@@ -6,11 +6,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from core import clock
+from core import clock, masking
 from core.expressions import check_condition, condition_references
 from workflows import transitions
 from workflows.choices import Effect, EventWaitStatus, WaitingOn
 from workflows.engine import event_filter
+from workflows.engine.context import secret_needles
 from workflows.engine.event_filter import Condition
 from workflows.engine.steps.base import Output, Step, StepContext, StepError, Wait
 from workflows.engine.steps.deadline import DeadlineConfig, until_text
@@ -57,6 +58,9 @@ class WaitForEventStep(Step[WaitForEventConfig]):
     raw_keys = frozenset({"filter"})
 
     def run(self, config: WaitForEventConfig, context: StepContext) -> Wait:
+        if masking.mask(config.event_type, secret_needles()) != config.event_type:
+            message = "event_type cannot hold a secret: it is stored, and shown to whoever may see the execution"
+            raise StepError("config_invalid", message, retryable=False)
         until = config.until()
         try:
             names = {} if config.filter is None else event_filter.names_of(config.filter, context.scope)
