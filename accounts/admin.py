@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.utils.cache import add_never_cache_headers
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget, UnfoldAdminPasswordWidget
 
-from accounts import secret_services, services, user_services
+from accounts import quota_page, secret_services, services, user_services
 from accounts.choices import OwnerKind, Scope
 from accounts.models import ApiKey, AuditEntry, Owner, Secret, User
 from core import clock, secrets
@@ -150,6 +150,7 @@ class OwnerAdmin(ServiceModelAdmin):
     user_lookup = "user"
     form = TeamForm
     autocomplete_fields = ("members",)
+    buttons = (Button("quota", "File quota", icon="hard_drive", is_link=True),)
 
     @display(description="Made (UTC)", ordering="created_at")
     def made(self, owner: Owner) -> str:
@@ -163,6 +164,16 @@ class OwnerAdmin(ServiceModelAdmin):
 
     def update_object(self, request: HttpRequest, instance: Owner, form: Any) -> Owner:
         return user_services.save_team(instance, actor=actor_of(request), **form.cleaned_data)
+
+    def shown_buttons(self, request: HttpRequest, instance: Owner) -> list[Button]:
+        return list(self.buttons) if quota_page.may_set(request) else []
+
+    def own_pages(self) -> dict[str, Any]:
+        return {"quota": self.quota_page}
+
+    def quota_page(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Ask for the owner's file quota and set it."""
+        return quota_page.quota_page(self, request, self.row_for_press(request, object_id))
 
 
 class ApiKeyForm(ServiceForm):

@@ -79,6 +79,23 @@ def save_team(team: Owner, *, name: str, members: Collection[User], actor: str) 
     return saved
 
 
+def set_file_quota(owner: Owner, *, quota_bytes: int | None, actor: str) -> Owner:
+    """Set what the files of any owner may take; None leaves it to FILE_QUOTA. Raises: InvalidInput below 0."""
+    if quota_bytes is not None and quota_bytes < 0:
+        raise _invalid("file_quota_bytes", "Ensure this value is greater than or equal to 0.")
+    with transaction.atomic():
+        current = Owner.objects.select_for_update(no_key=True).get(pk=owner.pk)
+        before = {"file_quota_bytes": current.file_quota_bytes}
+        current.file_quota_bytes = quota_bytes
+        current.save(update_fields=["file_quota_bytes"])
+        after = {"file_quota_bytes": quota_bytes}
+        if after != before:
+            record_audit(
+                actor=actor, owner=current, action="owner.quota_set", target=current, before=before, after=after
+            )
+    return current
+
+
 def _check_password(password: str, user: User) -> None:
     try:
         password_validation.validate_password(password, user)

@@ -1,6 +1,7 @@
 """System checks that refuse settings which would be unsafe in production."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from django.apps import AppConfig
@@ -9,6 +10,7 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register  # n
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 
+from config import storages
 from core.egress.addresses import parse_rules
 
 DEFAULT_ROOT_SECRET = "development-only-secret-change-me"  # noqa: S105  (refused in production below)
@@ -57,3 +59,42 @@ def mail_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> lis
     if settings.EMAIL_HOST_USER and not (settings.EMAIL_USE_TLS or settings.EMAIL_USE_SSL):
         problems.append(Warning("SMTP_PASSWORD travels in clear: neither SMTP_USE_TLS nor SSL is on", id="config.W001"))
     return problems
+
+
+# What each remote storage cannot do without: (setting, its option), and the package it comes with.
+_NEEDED = {
+    "s3": (("S3_BUCKET", "bucket_name"),),
+    "gcs": (("GCS_BUCKET", "bucket_name"),),
+    "azure": (
+        ("AZURE_CONTAINER", "azure_container"),
+        ("AZURE_ACCOUNT_NAME", "account_name"),
+        ("AZURE_ACCOUNT_KEY", "account_key"),
+    ),
+}
+_PACKAGES = {"gcs": "google.cloud.storage", "azure": "azure.storage.blob"}
+
+
+@register(Tags.files)
+def storage_settings(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Refuse a remote storage that is not told where and who, or whose package is not installed."""
+    backend, options = settings.STORAGE_BACKEND, settings.STORAGES["default"].get("OPTIONS", {})
+    missing = [name for name, option in _NEEDED.get(backend, ()) if not options.get(option)]
+    problems: list[CheckMessage] = []
+    if missing:
+        problems.append(Error(f"STORAGE_BACKEND={backend} needs {' and '.join(missing)}", id="config.E007"))
+    if backend == "s3" and bool(options.get("access_key")) != bool(options.get("secret_key")):
+        problems.append(Error("S3_ACCESS_KEY and S3_SECRET_KEY belong together: set both or none", id="config.E008"))
+    if backend in _PACKAGES and not _installed(_PACKAGES[backend]):
+        install = f"pip install --require-hashes -r requirements/{backend}.txt"
+        problems.append(Error(f"STORAGE_BACKEND={backend} needs its package: {install}", id="config.E009"))
+    if settings.DOWNLOAD_URL_SECONDS > storages.LONGEST_URL_SECONDS:
+        longest = storages.LONGEST_URL_SECONDS
+        problems.append(Error(f"DOWNLOAD_URL_SECONDS must be at most {longest}: a week", id="config.E010"))
+    return problems
+
+
+def _installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import django_stubs_ext
 
-from config import admin_site, env
+from config import admin_site, env, storages
 from core.secrets import derive_key
 
 # Lets Django's generic classes be written with their types at run time too.
@@ -206,13 +206,21 @@ ALLOWED_EXTENSIONS = [
     item.lower().lstrip(".") for item in env.csv("ALLOWED_EXTENSIONS", default="pdf,doc,docx,txt,csv,xlsx")
 ]
 UPLOAD_DIR = Path(env.text("UPLOAD_DIR", "UPLOAD_DIRECTORY", default="/tmp/uploads"))  # noqa: S108  (the seed's default; `make run` sets its own)
+STORAGE_BACKEND = storages.backend()
 STORAGES = {
-    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage", "OPTIONS": {"location": str(UPLOAD_DIR)}},
+    "default": storages.entry(STORAGE_BACKEND, upload_dir=UPLOAD_DIR),
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
+# How long a signed address of a file's bytes works.
+DOWNLOAD_URL_SECONDS = env.integer("DOWNLOAD_URL_SECONDS", default=300, minimum=1)
+# What all files of one owner may take; an owner's own figure (Owner.file_quota_bytes) comes before it.
+FILE_QUOTA_BYTES = env.size_bytes("FILE_QUOTA", default="") if env.text("FILE_QUOTA") else None
+# Files go so many days after their upload; 0 keeps them for ever.
+FILE_RETENTION_DAYS = env.integer("FILE_RETENTION_DAYS", default=0, minimum=0)
 EXTRACT_MEMORY_BYTES = env.size_bytes("EXTRACT_MEMORY", default="1GB")
 EXTRACT_CPU_SECONDS = env.integer("EXTRACT_CPU_SECONDS", default=30, minimum=1)
 EXTRACT_WALL_SECONDS = env.integer("EXTRACT_WALL_SECONDS", default=60, minimum=1)
+EXTRACT_WARM_SERVER = env.boolean("EXTRACT_WARM_SERVER", default=True)
 PDF_TABLE_PAGES = env.integer("PDF_TABLE_PAGES", default=3, minimum=0)
 PDF_OCR_PAGES = env.integer("PDF_OCR_PAGES", default=10, minimum=0)
 OCR_LANGUAGE = env.text("OCR_LANGUAGE", default="en")

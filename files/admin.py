@@ -6,10 +6,8 @@ from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin import display
 from django.core.exceptions import PermissionDenied
-from django.core.files.storage import default_storage
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import (
-    FileResponse,
     Http404,
     HttpRequest,
     HttpResponse,
@@ -40,11 +38,15 @@ from core.admin import (
 )
 from core.admin.display import cut_text
 from core.errors import DomainError
-from files import services
+from files import services, text_search
+from files.admin_lineage import lineage
 from files.api import uploads
+from files.api.downloads import file_response
 from files.choices import FileStatus
-from files.errors import UploadRefused
+from files.errors import FileNotFound, StorageUnavailable, UploadRefused
 from files.models import File, FileContent
+from files.reextraction_page import chosen_before, chosen_in, reextraction_page
+from files.text_search import LONGEST_SEARCH
 
 MOST_TABLES = 20
 MOST_ROWS = 100
@@ -108,19 +110,20 @@ class FileAdmin(ServiceModelAdmin):
     list_display_links = ("id", "name")
     list_filter = ("status",)
     list_select_related = ("owner",)
-    text_search_fields = ("original_filename",)
-    search_help_text = "Id, UUID or a part of the name"
+    search_help_text = 'Id, UUID, parts of the name, or the text: words, "a phrase", -not, or'
     nothing_yet = "Drop files into the box above, or send them to /files/upload."
     shows_only_panels = True
     deletion_note = "The file's bytes and text are gone for good; executions that used it keep their results."
     panels = (
         Panel("admin/files/file/error.html", _error),
         Panel("admin/core/facts.html", _facts),
+        Panel("admin/files/file/lineage.html", lineage),
         Panel("admin/files/file/content.html", _content),
     )
     list_before_template = "admin/files/file/upload.html"
     # Any other order would sort the whole table.
     sortable_by = ("id", "uploaded")
+    actions = ("extract_many",)
     buttons = (
         Button("download", "Download", icon="download", is_link=True),
         Button(
@@ -140,8 +143,20 @@ class FileAdmin(ServiceModelAdmin):
     def for_list(self, queryset: QuerySet[File]) -> QuerySet[File]:
         return queryset.exclude(status=FileStatus.DELETED).defer("extraction_metadata", "triggered_workflows")
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[File], search_term: str
+    ) -> tuple[QuerySet[File], bool]:
+        """Find by id or UUID, by parts of the name, and by the words of the text."""
+        term = search_term.strip()[:LONGEST_SEARCH]
+        if not term:
+            return queryset, False
+        wanted = text_search.matches(term)
+        for key in self._keys(term):
+            wanted |= Q(**key)
+        return queryset.filter(wanted), False
+
     def for_detail(self, queryset: QuerySet[File]) -> QuerySet[File]:
-        return queryset.select_related("owner")
+        return queryset.select_related("owner", "source_file")
 
     @display(description="Name")
     def name(self, file: File) -> str:
@@ -190,6 +205,24 @@ class FileAdmin(ServiceModelAdmin):
         message = "The file is read again, then held against the workflows; reload to see the result."
         self.message_user(request, message, messages.SUCCESS)
 
+    # --- Many at once ----------------------------------------------------------------------------
+    @admin.action(description="Extract again…", permissions=["press"])
+    def extract_many(self, request: HttpRequest, queryset: QuerySet[File]) -> HttpResponse:
+        """Show what would be extracted again, chosen files or all that match; nothing is queued yet."""
+        return reextraction_page(self, request, chosen_in(request, queryset))
+
+    def has_press_permission(self, request: HttpRequest) -> bool:
+        return self.may_press(request)
+
+    @method_decorator(csrf_protect)
+    def extract_many_page(self, request: HttpRequest) -> HttpResponse:
+        """Show it again under another filter, or queue it once that is confirmed."""
+        if not self.may_press(request):
+            raise PermissionDenied
+        if request.method != "POST":
+            return HttpResponseNotAllowed(["POST"])
+        return reextraction_page(self, request, chosen_before(request))
+
     # --- Download --------------------------------------------------------------------------------
     def own_pages(self) -> dict[str, Any]:
         return {"download": self.download_page}
@@ -200,22 +233,18 @@ class FileAdmin(ServiceModelAdmin):
         if file.status == FileStatus.DELETED:
             raise Http404
         try:
-            content = default_storage.open(file.file_path)
-        except FileNotFoundError:
+            return file_response(request, file)
+        except FileNotFound:
             self.message_user(request, "The stored bytes of this file are missing.", messages.ERROR)
-            return HttpResponseRedirect(self.url_of("change", file))
-        return FileResponse(
-            content,
-            as_attachment=True,
-            filename=file.original_filename,
-            content_type=file.mime_type,
-            headers={"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"},
-        )
+        except StorageUnavailable as outage:
+            self.message_user(request, f"{outage.detail}.", messages.ERROR)
+        return HttpResponseRedirect(self.url_of("change", file))
 
     # --- Upload ----------------------------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
         upload = path("upload/", self._guarded(self.upload_view), name=self._url_name("upload"))
-        return [upload, *super().get_urls()]
+        many = path("extract-again/", self._guarded(self.extract_many_page), name=self._url_name("extract_many"))
+        return [upload, many, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         context = {"upload": self._upload_context(request)} if self._may_upload(request) else {}

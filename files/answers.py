@@ -29,10 +29,10 @@ def read(answer: bytes, return_code: int, limits: Limits) -> Extraction:
             while (line := _parsed(next(lines, b""))) is not None:
                 later.add(line)
             if return_code:
-                later.warn(f"{later.reading} were not read: {_death(return_code, limits).message}")
+                later.warn(f"{later.reading} were not read: {death(return_code, limits).message}")
             return later.extraction()
         texts.append(line["text"])
-    raise _death(return_code, limits)
+    raise death(return_code, limits)
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
@@ -99,7 +99,8 @@ class _Later:
         }
 
 
-def _death(return_code: int, limits: Limits) -> ChildDied:
+def death(return_code: int, limits: Limits) -> ChildDied:
+    """Return the error that tells of a child's exit status, as Popen gives it, without a whole answer."""
     if return_code == -signal.SIGXCPU:
         return ChildDied("extract_timeout", f"The extraction used more than {limits.cpu_seconds} seconds of CPU")
     cause = signal.Signals(-return_code).name if return_code < 0 else f"exit code {return_code}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.errors import Conflict, InvalidInput, InvalidState, NotFound, Problem
+from core.errors import Conflict, InvalidInput, InvalidState, NotFound, Problem, Unavailable
 
 
 class FileNotFound(NotFound):
@@ -64,3 +64,51 @@ class FileExtractionFailed(InvalidState):
     def __init__(self, detail: str, *, code: str) -> None:
         super().__init__(detail)
         self.code = code
+
+
+class IdempotencyKeyReused(Conflict):
+    """The key was used for an upload of something else, or of a file that has been deleted; nothing was stored."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"
+
+
+class FileQuotaExceeded(UploadRefused):
+    """The owner's files would take more than its quota; nothing was stored. All figures in bytes."""
+
+    code = "FILE_QUOTA_EXCEEDED"
+
+    def __init__(self, *, used_bytes: int, quota_bytes: int, more_bytes: int) -> None:
+        super().__init__(
+            f"File quota exceeded: {used_bytes} of {quota_bytes} bytes are used, {more_bytes} more do not fit"
+        )
+        self.used_bytes = used_bytes
+        self.quota_bytes = quota_bytes
+        self.more_bytes = more_bytes
+
+
+class StorageUnavailable(Unavailable):
+    """The storage of files does not do its work; nothing is lost, come again. `reason` is for operators."""
+
+    code = "STORAGE_UNAVAILABLE"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The file storage is not available: {reason}")
+        self.reason = reason
+
+
+class StorageFull(StorageUnavailable):
+    """The storage takes no more bytes; nothing was stored."""
+
+    code = "STORAGE_FULL"
+
+    def __init__(self) -> None:
+        super().__init__("it is full")
+        self.detail = "The file storage is full"
+
+
+class FileMakingFailed(InvalidInput):
+    """No file could be made out of this one. `code` is the cause's, in capitals: UNSUPPORTED_TYPE, ENCRYPTED, ..."""
+
+    def __init__(self, detail: str, *, code: str, field: tuple[str, str] = ("path", "id")) -> None:
+        super().__init__(detail, problems=[Problem(field, detail, code)])
+        self.code = code.upper()

@@ -1,10 +1,13 @@
-"""The extraction child: reads one file from standard input and answers in JSON lines on standard output.
+"""The extraction child: reads one file from standard input and answers on standard output.
 
-Started by `files.sandbox` as a plain program with an empty environment. It holds no keys and no database,
-imports no Django, and confines itself before it looks at the first byte of the file.
+Started by `files.child_process` as a plain program with an empty environment, or forked by `files.fork_server_main`,
+which has one. It holds no keys and no database, imports no Django, and confines itself before it looks at the first
+byte of the file.
 
-Lines: any number of {"text": str}, then one of {"done": {metadata, tables, truncated, warnings}} or
-{"error": {code, message}}. An answer without this line means that the child died.
+Its job is `extract`, or `make`, which `files.making_child` does and answers in its own way.
+An extraction answers in JSON lines: any number of {"text": str}, then one of
+{"done": {metadata, tables, truncated, warnings}} or {"error": {code, message}}. An answer without this line means
+that the child died.
 What costs more than the text follows `done`, which then stands by itself: {"reading": name of what comes}, then
 {"page": {number, offset, text, confidence, language}}, {"tables": [...]} or {"warning": str}.
 """
@@ -14,25 +17,57 @@ import os
 import resource
 import signal
 import sys
+from contextlib import suppress
 from typing import Any
 
 _CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_NAME = 1, 15
+# At most 15 bytes; stands in /proc/<pid>/comm.
+PROCESS_NAME = b"file-child"
 _LINE_CHARACTERS = 256 * 1024
 
 
 def main() -> None:
-    """Confine this process, extract, answer."""
-    request = json.loads(sys.argv[1])
-    confine(request["limits"])
-    answer(request["extension"], request["limits"])
+    """Do the job of the argument."""
+    run(json.loads(sys.argv[1]))
 
 
-def confine(limits: dict[str, Any]) -> None:
+def run(request: dict[str, Any]) -> None:
+    """Confine this process, do the request's job, answer.
+
+    The request: `job`, what the job wants, `limits`, and `parent`, the process that this one must not outlive.
+    """
+    confine(request["limits"], parent=request["parent"])
+    if request["job"] == "make":
+        _make(request)
+    else:
+        answer(request["extension"], request["limits"])
+    sys.stdout.flush()
+
+
+def _make(request: dict[str, Any]) -> None:
+    from files import making_child
+    from files.extractors.base import Limits
+
+    making_child.make(request, _content(), Limits(**request["limits"]))
+
+
+def _content() -> bytes:
+    """Return the file's bytes. Where the descriptor stands is of no account: others may read from it as well."""
+    size = os.fstat(0).st_size
+    content = os.pread(0, size, 0)
+    while len(content) < size and (more := os.pread(0, size - len(content), len(content))):
+        content += more
+    return content
+
+
+def confine(limits: dict[str, Any], *, parent: int) -> None:
     """Give up the network, outliving the parent, and all but the allowed resources, in this order."""
-    # Thread pools of numeric libraries reserve address space per thread, so they are held down first.
-    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    hold_threads_down()
     _cut_off()
+    if os.getppid() != parent:
+        sys.exit("the parent died before the death signal was asked for")
+    _offer_to_the_memory_killer()
     for name, value in (
         (resource.RLIMIT_AS, limits["memory_bytes"]),
         (resource.RLIMIT_NOFILE, limits["max_descriptors"]),
@@ -44,8 +79,13 @@ def confine(limits: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_seconds"], limits["cpu_seconds"] + 1))
 
 
+def hold_threads_down() -> None:
+    """Keep numeric libraries, which read this when they are loaded, from reserving address space per thread."""
+    os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+
+
 def _cut_off() -> None:
-    """Leave the network where the system allows it, and die with the parent."""
+    """Leave the network where the system allows it, die with the parent, and be told apart in lists of processes."""
     import ctypes
 
     libc = ctypes.CDLL(None)
@@ -53,6 +93,15 @@ def _cut_off() -> None:
         libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET)
     # After unshare: a change of credentials clears the death signal.
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    libc.prctl(_PR_SET_NAME, PROCESS_NAME)
+
+
+def _offer_to_the_memory_killer() -> None:
+    """Let a system out of memory choose this process before its worker."""
+    with suppress(OSError):
+        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(descriptor, b"1000")
+        os.close(descriptor)
 
 
 def answer(extension: str, limit_values: dict[str, Any]) -> None:
@@ -61,8 +110,8 @@ def answer(extension: str, limit_values: dict[str, Any]) -> None:
     from files.extractors.base import ExtractionFailed, Limits
 
     limits = Limits(**limit_values)
-    content = sys.stdin.buffer.read()
     try:
+        content = _content()
         result = registry.load(extension)(content, limits)
     except ExtractionFailed as error:
         _write({"error": {"code": error.code, "message": error.message}})

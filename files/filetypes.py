@@ -91,6 +91,8 @@ class Fingerprint:
     def update(self, chunk: bytes) -> None:
         if len(self.head) < HEAD_BYTES:
             self.head += chunk[: HEAD_BYTES - len(self.head)]
+        if not self._may_have_markers():
+            return
         window = self._tail + chunk
         self.markers.update(name for name, marker in MARKERS.items() if marker in window)
         self._tail = window[-_LONGEST_MARKER:]
@@ -110,6 +112,10 @@ class Fingerprint:
         found = (name for name in ("docx", "xlsx", "ods") if self._is_zip_with(name))
         found_ole = (name for name in ("doc", "xls", "encrypted") if self._is_ole_with(name))
         return next(found, None) or next(found_ole, None) or describe(self.head)
+
+    def _may_have_markers(self) -> bool:
+        """Tell whether this is a container, as far as read: nothing else is searched for what containers hold."""
+        return self.head.startswith((*_ZIP, _OLE)) or len(self.head) < len(_OLE)
 
     def is_zip(self) -> bool:
         return self.head.startswith(_ZIP)

@@ -77,6 +77,12 @@ class File(models.Model):
                 name="files_sizes_by_owner",
                 condition=~models.Q(status="deleted"),
             ),
+            # Reader: the sweep, which removes bytes that a deletion could not.
+            models.Index(
+                fields=("id",),
+                name="files_bytes_left",
+                condition=models.Q(status="deleted", error_code="bytes_left"),
+            ),
             # Reader: retention, which removes the oldest.
             models.Index(fields=("created_at",), name="files_by_age", condition=~models.Q(status="deleted")),
         )

@@ -5,6 +5,7 @@ A claim adds 1 to `fence`; what is written afterwards names fence and claimant, 
 Leases compare with PostgreSQL's clock, never with `core.clock`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -17,6 +18,9 @@ from django.db.models.expressions import Combinable
 from core import clock
 from files.choices import FileStatus
 from files.models import File
+
+# Nobody works on these, or will by itself.
+ENDED = (FileStatus.PROCESSED, FileStatus.FAILED)
 
 
 class DatabaseNow(Func):
@@ -115,6 +119,27 @@ def requeue(file: File, *, extract_content: bool, run_triggers: bool) -> bool:
     )
 
 
+def requeue_ended(file_ids: Sequence[int], *, run_triggers: bool) -> list[str]:
+    """processed or failed -> uploaded, with three tries anew; others stay. Returns the hashes of those that changed.
+
+    In the caller's transaction, which holds their rows. Files that were made of others start nothing, as when they
+    were made.
+    """
+    ended = File.objects.filter(pk__in=file_ids, status__in=ENDED).order_by("pk")
+    found = dict(ended.select_for_update().values_list("pk", "file_hash"))
+    File.objects.filter(pk__in=found).update(
+        status=FileStatus.UPLOADED,
+        extract_content=True,
+        run_triggers=Case(When(made_by_action="", then=Value(run_triggers)), default=Value(False)),
+        error_code="",
+        error_message="",
+        retry_count=0,
+        updated_at=clock.now(),
+        **_RELEASED,
+    )
+    return list(found.values())
+
+
 def delete(file: File) -> bool:
     """Any status -> deleted; a worker that holds the file loses it."""
     now = clock.now()
@@ -125,6 +150,12 @@ def delete(file: File) -> bool:
 def release(claim: Claim) -> bool:
     """Give a file back that was not to blame: due again at once, and the next claim counts no recovery."""
     return bool(_held(claim).update(recoveries=F("recoveries") - 1, **_RELEASED))
+
+
+def postpone(claim: Claim, *, seconds: float) -> bool:
+    """Give a file back as `release` does, but due only after a while."""
+    until = DatabaseNow() + Value(timedelta(seconds=seconds))
+    return bool(_held(claim).update(recoveries=F("recoveries") - 1, claimed_by="", lease_until=until))
 
 
 def release_expired() -> int:

@@ -98,6 +98,7 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
         """Delete a little of what is older than asked for; after a full round that rests by itself."""
         if time.monotonic() - self._pruned_at > PRUNE_INTERVAL_SECONDS:
             services.prune_due(budget_seconds=PRUNE_SECONDS)
+            files.remove_old_files(budget_seconds=PRUNE_SECONDS)
             self._pruned_at = time.monotonic()
 
     def _call_roll(self) -> None:

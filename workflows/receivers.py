@@ -4,8 +4,8 @@ from typing import Any
 
 from django.dispatch import receiver
 
-from files.signals import file_processed
-from workflows import services, transitions
+from files.signals import file_processed, files_expiring
+from workflows import file_use, services, transitions
 from workflows.choices import ExecutionStatus
 from workflows.signals import execution_events
 
@@ -35,3 +35,9 @@ def end_waits(*, events: list[dict[str, Any]], **kwargs: Any) -> None:
     for event in events:
         if event["data"].get("status") in STOPPED:
             transitions.cancel_waits(event["execution_id"])
+
+
+@receiver(files_expiring, dispatch_uid="workflows.keep_files_in_use")
+def keep_files_in_use(*, file_ids: list[int], **kwargs: Any) -> set[int]:
+    """Keep the files of live executions from retention."""
+    return file_use.find_files_in_use(file_ids)

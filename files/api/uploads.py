@@ -1,12 +1,14 @@
-"""Refuses an upload over the size limit while it streams in, before it is spooled to a disk."""
+"""How an upload's body is read: up to the size limit, small files in memory, others beside their final place."""
 
+from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
-from django.core.files.uploadedfile import UploadedFile
-from django.core.files.uploadhandler import FileUploadHandler, load_handler
+from django.core.files.uploadedfile import TemporaryUploadedFile, UploadedFile
+from django.core.files.uploadhandler import FileUploadHandler, MemoryFileUploadHandler, TemporaryFileUploadHandler
 from django.http import HttpRequest
 
+from files import storage_errors, stored_bytes
 from files.services.upload import too_large
 
 # Room for the multipart framing and small fields beside the file.
@@ -14,7 +16,7 @@ _FRAMING_BYTES = 1024**2
 
 
 class SizeLimitUploadHandler(FileUploadHandler):
-    """Stands before Django's handlers. Raises FileTooLarge by Content-Length, else at the first chunk too many.
+    """Stands before the others. Raises FileTooLarge by Content-Length, else at the first chunk too many.
 
     With `goes_on` a file over the limit is cut one byte past it instead, so that the others of the request are read
     and the service refuses that one by its size.
@@ -53,12 +55,48 @@ class SizeLimitUploadHandler(FileUploadHandler):
         return None
 
 
+class _Spooled(TemporaryUploadedFile):
+    """An upload's temporary file where the storage can take it over (`stored_bytes.spool`)."""
+
+    def __init__(self, *about: Any) -> None:
+        # Not Django's own beginning, which would make the file elsewhere.
+        UploadedFile.__init__(self, stored_bytes.spool(), *about)
+
+    def close(self) -> None:
+        # What a full disk has not taken is written once more by closing.
+        with suppress(OSError):
+            super().close()
+
+
+class SpoolUploadHandler(TemporaryFileUploadHandler):
+    """Streams a file to a temporary one. Raises StorageFull and StorageUnavailable."""
+
+    def new_file(self, *args: Any, **kwargs: Any) -> None:
+        FileUploadHandler.new_file(self, *args, **kwargs)
+        self.file = _Spooled(self.file_name, self.content_type, 0, self.charset, self.content_type_extra)
+
+    def receive_data_chunk(self, raw_data: bytes, start: int) -> None:
+        with storage_errors.translated():
+            self.file.write(raw_data)
+
+    def file_complete(self, file_size: int) -> UploadedFile[Any]:
+        with storage_errors.translated():
+            return super().file_complete(file_size)  # type: ignore[return-value]
+
+
 def limit_upload(request: HttpRequest, *, goes_on: bool = False) -> None:
-    """Put the size limit before the request's upload handlers; its body must not have been read yet."""
+    """Put our upload handlers into a request; its body must not have been read yet."""
     request.upload_handlers = [
         SizeLimitUploadHandler(request, goes_on=goes_on),
-        *(load_handler(handler, request) for handler in settings.FILE_UPLOAD_HANDLERS),
+        MemoryFileUploadHandler(request),
+        SpoolUploadHandler(request),
     ]
+
+
+def announced_bytes(request: HttpRequest) -> int:
+    """Return how long the file of this request is at least, by its Content-Length; 0 where that says nothing."""
+    length = request.headers.get("Content-Length", "")
+    return max(0, int(length) - _FRAMING_BYTES) if length.isdecimal() else 0
 
 
 def ended_early(request: HttpRequest) -> bool:
@@ -67,7 +105,7 @@ def ended_early(request: HttpRequest) -> bool:
 
 
 def close_upload(request: HttpRequest) -> None:
-    """Close what the handlers have spooled: a refusal in mid-stream leaves Django's temporary file open."""
+    """Close what the handlers have spooled: a refusal in mid-stream leaves the temporary file open."""
     for handler in request.upload_handlers:
         spooled = getattr(handler, "file", None)
         if spooled is not None:

@@ -2,16 +2,13 @@
 
 from typing import Any, cast
 
-from django.core.files.storage import default_storage
-from django.http import FileResponse, HttpRequest
-from drf_spectacular.types import OpenApiTypes
+from django.http import HttpRequest
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.authentication import principal_of
-from core.api.pagination import bare_array, paginate
 from core.api.views import ContractView
 from core.errors import InvalidInput, Problem
 from files import selectors, services
@@ -20,25 +17,17 @@ from files.choices import FileStatus
 from files.errors import FileNotFound, FileNotProcessable, UploadRefused
 from files.models import File
 
+LONGEST_IDEMPOTENCY_KEY = 200
 _NUMBER_CHARACTERS = 19
-_QUERY = [OpenApiParameter("status", str), OpenApiParameter("limit", int), OpenApiParameter("offset", int)]
+_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="The same key with the same bytes and name answers as the first time, and takes nothing twice.",
+)
 _PROCESS_QUERY = [
     OpenApiParameter(name, bool, required=False) for name in ("extract_content", "trigger_workflows", "force")
 ]
-
-
-class FileListView(ContractView):
-    """`/files`."""
-
-    @extend_schema(
-        parameters=_QUERY,
-        responses=serializers.FileListItemSerializer(many=True),
-    )
-    def get(self, request: Request) -> Response:
-        """List files, newest first; `X-Total-Count` counts them all."""
-        found = selectors.list_files(principal_of(request), status=request.query_params.get("status"))
-        page = paginate(found, request)
-        return bare_array(serializers.FileListItemSerializer(cast("Any", page.items), many=True).data, page)
 
 
 class _UploadingView(ContractView):
@@ -61,22 +50,26 @@ class UploadView(_UploadingView):
     """`/files/upload`, and `/upload` of old clients."""
 
     @extend_schema(
+        parameters=[_KEY],
         request={"multipart/form-data": serializers.UploadRequestSerializer},
         responses=serializers.UploadSerializer,
     )
     def post(self, request: Request) -> Response:
         """Take a document; it is extracted in the background."""
+        principal, key = principal_of(request), _idempotency_key(request)
+        # Before the body is read.
+        services.expect_room(principal.owner, more_bytes=uploads.announced_bytes(request._request), idempotency_key=key)
         given = _given(request, "file")
         if len(given) > 1:
             # To take one of them would lose the others without a word.
             raise UploadRefused(f"{len(given)} files in the field `file`: send one in each request")
-        principal = principal_of(request)
         file = services.upload_file(
             principal.owner,
             actor=principal.actor,
             stream=given[0].file,
             filename=given[0].name or "",
             correlation_id=_correlation_id(request),
+            idempotency_key=key,
         )
         return Response(serializers.UploadSerializer(file).data)
 
@@ -87,6 +80,7 @@ class UploadManyView(_UploadingView):
     goes_on_past_the_limit = True
 
     @extend_schema(
+        parameters=[_KEY],
         request={"multipart/form-data": serializers.UploadManyRequestSerializer},
         responses=serializers.UploadManySerializer,
     )
@@ -98,6 +92,7 @@ class UploadManyView(_UploadingView):
             actor=principal.actor,
             uploads=[(upload.file, upload.name or "") for upload in _given(request, "files")],
             correlation_id=_correlation_id(request),
+            idempotency_key=_idempotency_key(request),
         )
         taken = [outcome.file for outcome in outcomes if outcome.file]
         refused = [
@@ -113,12 +108,12 @@ class FileView(ContractView):
     @extend_schema(responses=serializers.FileSerializer)
     def get(self, request: Request, key: str) -> Response:
         """Show a file with its whole text."""
-        return Response(serializers.FileSerializer(_file(request, key, with_text=True)).data)
+        return Response(serializers.FileSerializer(file_of(request, key, with_text=True)).data)
 
     @extend_schema(responses={200: serializers.FileMessageSerializer})
     def delete(self, request: Request, key: str) -> Response:
         """Delete a file: hidden from every read, its bytes removed."""
-        file = _file(request, key)
+        file = file_of(request, key)
         services.delete_file(file, actor=principal_of(request).actor)
         return Response({"message": "File deleted successfully", "file_id": file.pk})
 
@@ -133,7 +128,7 @@ class ProcessView(ContractView):
     )
     def post(self, request: Request, key: str) -> Response:
         """Ask for processing; the options may stand in the body or in the query."""
-        file = _file(request, key)
+        file = file_of(request, key)
         services.process_file(file, actor=principal_of(request).actor, **_process_options(request))
         return Response({"message": "File processing started", "file_id": file.pk})
 
@@ -144,7 +139,7 @@ class ExtractView(ContractView):
     @extend_schema(responses=serializers.ExtractSerializer)
     def get(self, request: Request, key: str) -> Response:
         """Give the whole text and the metadata of a processed file."""
-        file = _file(request, key, with_text=True)
+        file = file_of(request, key, with_text=True)
         if file.status != FileStatus.PROCESSED:
             raise FileNotProcessable(f"File not processed yet (status: {file.status})")
         body = {"file_id": file.pk, "content": selectors.find_text(file), "metadata": file.extraction_metadata}
@@ -161,33 +156,14 @@ class ExtractAliasView(ExtractView):
     """`/files/extract/{id}` of old clients."""
 
 
-class DownloadView(ContractView):
-    """`/files/{id}/download`."""
-
-    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
-    def get(self, request: Request, key: str) -> FileResponse:
-        """Give the bytes as an attachment under the original name; never shown inline by a browser."""
-        file = _file(request, key)
-        try:
-            content = default_storage.open(file.file_path)
-        except FileNotFoundError as error:
-            raise FileNotFound from error
-        return FileResponse(
-            content,
-            as_attachment=True,
-            filename=file.original_filename,
-            content_type=file.mime_type,
-            headers={"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox"},
-        )
-
-
 class SummaryView(ContractView):
     """`/files/stats/summary`."""
 
     @extend_schema(responses=serializers.SummarySerializer)
     def get(self, request: Request) -> Response:
-        """Count the caller's files by status."""
-        statistics = selectors.summarise(principal_of(request))
+        """Count the caller's files by status, and what they take of the quota."""
+        principal = principal_of(request)
+        statistics = selectors.summarise(principal) | services.quota_use(principal.owner)
         return Response(serializers.SummarySerializer({"statistics": statistics}).data)
 
 
@@ -201,11 +177,20 @@ def _given(request: Request, field: str) -> list[Any]:
     return list(given)
 
 
-def _file(request: Request, key: str, *, with_text: bool = False) -> File:
-    """Return the file that the path names; what is no number is no file (contract 3)."""
+def file_of(request: Request, key: str, *, with_text: bool = False) -> File:
+    """Return the file that the path names; what is no number is no file (contract 3). Raises: FileNotFound."""
     if not (key.isascii() and key.isdigit() and len(key) <= _NUMBER_CHARACTERS):
         raise FileNotFound
     return selectors.get_file(principal_of(request), int(key), with_text=with_text)
+
+
+def _idempotency_key(request: Request) -> str:
+    key = request.headers.get("Idempotency-Key", "")
+    if len(key) > LONGEST_IDEMPOTENCY_KEY:
+        # Cut short, two keys could become one and the second file be lost.
+        message = f"Idempotency-Key must have at most {LONGEST_IDEMPOTENCY_KEY} characters"
+        raise InvalidInput(message, problems=[Problem(("header", "Idempotency-Key"), message, "string_too_long")])
+    return key
 
 
 def _process_options(request: Request) -> dict[str, Any]:

@@ -33,6 +33,9 @@ class Limits:
     ocr_language: str = "eng"
     max_page_pixels: int = 25_000_000
     max_image_pixels: int = 50_000_000
+    # Of the files that one act makes: how many, and how long in all.
+    max_made_files: int = 100
+    max_made_bytes: int = 100 * 1024**2
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -64,6 +67,15 @@ class ExtractionFailed(Exception):
         self.message = message
 
 
+# Titles, authors and names stand in metadata that lists show; a damaged file may give megabytes.
+_PROPERTY_CHARACTERS = 1_000
+
+
+def short(properties: dict[str, str]) -> dict[str, str]:
+    """Return a file's own words about itself, each cut to what anybody may want to read."""
+    return {name: value[:_PROPERTY_CHARACTERS] for name, value in properties.items()}
+
+
 # The first rows of tables are kept beside the text, for people to look at.
 TABLE_ROWS = 1_000
 TABLE_CHARACTERS = 1_000_000
@@ -77,7 +89,7 @@ class TableSink:
         self._room = TABLE_CHARACTERS
 
     def begin(self, name: str) -> None:
-        self.tables.append({"name": name, "rows": []})
+        self.tables.append({"name": name[:_PROPERTY_CHARACTERS], "rows": []})
 
     def add(self, row: list[str]) -> None:
         """Add a row to the table begun last, if there is room."""
@@ -100,9 +112,12 @@ class TextSink:
 
     def add(self, text: str) -> bool:
         """Add text as far as there is room; False when there is none left."""
-        self._parts.append(text[: self._room])
-        self.truncated = self.truncated or len(text) > self._room
-        taken = min(len(text), self._room)
+        taken = len(text)
+        if taken > self._room:
+            taken = self._room
+            text = text[:taken]
+            self.truncated = True
+        self._parts.append(text)
         self._room -= taken
         self.length += taken
         return not self.truncated

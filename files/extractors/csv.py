@@ -7,6 +7,7 @@ first rows to a table. `csv_row_count` leaves out the header row and `csv_total_
 import csv
 import io
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from files.extractors.base import (
@@ -27,6 +28,8 @@ STANDARD_DIALECT: dict[str, Any] = {
 }
 # clevercsv's search grows with the sample; a dialect shows in the first lines.
 _SAMPLE_CHARACTERS = 16 * 1024
+# Parts of numbers, dates and addresses, which clevercsv takes for delimiters where there is one short column.
+_NO_DELIMITERS = frozenset("+-=.@_%/")
 
 
 def extract(content: bytes, limits: Limits, *, delimiter: str = "") -> Extraction:
@@ -34,7 +37,7 @@ def extract(content: bytes, limits: Limits, *, delimiter: str = "") -> Extractio
 
     The dialect is found out unless its `delimiter` is known.
     """
-    text, encoding = decode(content)
+    text, encoding = _decoded(content)
     dialect = STANDARD_DIALECT | {"delimiter": delimiter} if delimiter else _dialect(text)
     headers, rows, total_rows = _read(text, dialect, limits)
     sink = TextSink(limits.max_characters)
@@ -54,6 +57,12 @@ def extract(content: bytes, limits: Limits, *, delimiter: str = "") -> Extractio
     )
 
 
+def _decoded(content: bytes) -> tuple[str, str]:
+    """Decode without U+0000, which neither the detector nor the csv module bears and nobody can store."""
+    text, encoding = decode(content)
+    return text.replace("\0", ""), encoding
+
+
 def _dialect(text: str) -> dict[str, Any]:
     """Return the csv module's arguments for the file's dialect; commas where none can be told."""
     from clevercsv import Detector
@@ -65,6 +74,8 @@ def _dialect(text: str) -> dict[str, Any]:
     try:
         found = Detector().detect(sample)
     except NoDetectionResult:
+        found = None
+    if found and found.delimiter in _NO_DELIMITERS:
         found = None
     return {
         "delimiter": (found and found.delimiter) or ",",
@@ -79,18 +90,39 @@ def _dialect(text: str) -> dict[str, Any]:
 def _read(text: str, dialect: dict[str, Any], limits: Limits) -> tuple[list[str], list[list[str]], int]:
     """Return the header row, the first rows (header included) and how many rows there are."""
     csv.field_size_limit(limits.max_csv_field_bytes)
-    rows: list[list[str]] = []
-    total_rows, room = 0, TABLE_CHARACTERS
-    for row in _rows(text, dialect, limits):
+    first, room = [], TABLE_CHARACTERS
+    found = _rows(text, dialect, limits)
+    total_rows = 0
+    for row in islice(found, TABLE_ROWS):
         total_rows += 1
-        if total_rows > limits.max_csv_rows:
-            raise ExtractionFailed("too_large", f"More than {limits.max_csv_rows} rows")
-        if len(row) > limits.max_csv_columns:
-            raise ExtractionFailed("too_large", f"More than {limits.max_csv_columns} columns in row {total_rows}")
+        _check_width(len(row), total_rows, limits)
         room -= sum(map(len, row))
-        if total_rows == 1 or (len(rows) < TABLE_ROWS and room >= 0):
-            rows.append(row)
-    return (rows[0] if rows else []), rows, total_rows
+        if total_rows == 1 or room >= 0:
+            first.append(row)
+    # Of the others only the number counts, and that none is too long. A loop over them would take a tenth of all time.
+    while widths := list(map(len, islice(found, TABLE_ROWS))):
+        if max(widths) > limits.max_csv_columns or total_rows + len(widths) > limits.max_csv_rows:
+            for number, width in enumerate(widths, total_rows + 1):
+                _check_width(width, number, limits)
+        total_rows += len(widths)
+    return (first[0] if first else []), first, total_rows
+
+
+def read_rows(content: bytes, limits: Limits, *, delimiter: str = "") -> Iterator[list[str]]:
+    """Yield all rows that have cells, within the limits. Raises ExtractionFailed: too_large, corrupt, type_mismatch."""
+    text, _ = _decoded(content)
+    dialect = STANDARD_DIALECT | {"delimiter": delimiter} if delimiter else _dialect(text)
+    csv.field_size_limit(limits.max_csv_field_bytes)
+    for number, row in enumerate(_rows(text, dialect, limits), 1):
+        _check_width(len(row), number, limits)
+        yield row
+
+
+def _check_width(columns: int, number: int, limits: Limits) -> None:
+    if number > limits.max_csv_rows:
+        raise ExtractionFailed("too_large", f"More than {limits.max_csv_rows} rows")
+    if columns > limits.max_csv_columns:
+        raise ExtractionFailed("too_large", f"More than {limits.max_csv_columns} columns in row {number}")
 
 
 def _rows(text: str, dialect: dict[str, Any], limits: Limits) -> Iterator[list[str]]:

@@ -44,14 +44,15 @@ def decode(content: bytes) -> tuple[str, str]:
 def _candidates(content: bytes, head: bytes) -> list[str]:
     """Return the encodings that can be known for certain, in the order to try."""
     marked = [encoding for bom, encoding in _BOMS if content.startswith(bom)]
-    wide = filetypes.wide_encoding(head)
+    wide = filetypes.wide_encoding(head) if b"\0" in head else None
     # These are valid UTF-8 too (with zero bytes, with escape sequences), so they go first.
     return [*marked, *([wide] if wide else []), *_escaped(content), "utf-8"]
 
 
 def _escaped(content: bytes) -> list[str]:
     """Return the 7-bit encodings that switch by escape sequences, when the text has one of theirs."""
-    if not content.isascii() or b"\x1b$" not in content:
+    # The single byte is looked for first: a search for two takes longer than all the rest.
+    if b"\x1b" not in content or not content.isascii() or b"\x1b$" not in content:
         return []
     return ["iso2022_kr"] if content.startswith(filetypes.ISO_2022_KR) else ["iso2022_jp_2"]
 

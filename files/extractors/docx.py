@@ -8,7 +8,7 @@ drawings are left out: they would show what a reader does not see, or show it tw
 from collections.abc import Iterator
 from typing import Any
 
-from files.extractors.base import Extraction, ExtractionFailed, Limits, TableSink, TextSink
+from files.extractors.base import Extraction, ExtractionFailed, Limits, TableSink, TextSink, short
 from files.extractors.ooxml import Package, elements, open_package
 
 _WORD = (
@@ -54,8 +54,8 @@ _SETTINGS = _word("pPr", "rPr", "tblPr", "tblGrid", "trPr", "tcPr", "sectPr", "s
 _SKIPPED = frozenset((*_SETTINGS, *_word("del", "moveFrom", "instrText"), _FALLBACK))
 # In a paragraph that has none of these, the text is what its leaves say in their order.
 _INVOLVED = (*_word("txbxContent", "ruby", "moveFrom", "del", "tbl"), _FALLBACK)
-_LEAVES = (*_TEXT, *_GLYPHS, *_SYMBOL, *_TAB)
-_LEAF_TAGS = frozenset(_LEAVES)
+_INVOLVED_TAGS = frozenset(_INVOLVED)
+_LEAF_TAGS = frozenset((*_TEXT, *_GLYPHS, *_SYMBOL, *_TAB))
 
 
 def extract(content: bytes, limits: Limits) -> Extraction:
@@ -73,7 +73,7 @@ def extract(content: bytes, limits: Limits) -> Extraction:
         "extraction_method": "word",
         "word_paragraphs": document.paragraphs,
         "word_tables": document.tables,
-    } | package.properties()
+    } | short(package.properties())
     return Extraction(
         text=document.text.text(),
         metadata=metadata,
@@ -114,6 +114,8 @@ class _Document:
         return True
 
     def _add(self, block: Any, *, is_body: bool) -> bool:
+        if block.tag in _PARAGRAPH:  # nearly all are
+            return self._add_text(block, is_body=is_body)
         for item in _unwrapped(block):
             added = (
                 self._add_table(item, is_body=is_body) if item.tag in _TABLE else self._add_text(item, is_body=is_body)
@@ -175,10 +177,18 @@ def _text_of(block: Any) -> str:
     """Return the text of a paragraph (or of a table inside a cell)."""
     if block.tag in _TABLE:
         return "\n".join("\t".join(row) for row in _rows(block))
-    if next(block.iter(*_INVOLVED), None) is None:
-        return "".join(map(_leaf, block.iter(*_LEAVES)))
     parts: list[str] = []
-    _walk(block, parts)
+    # One by one: lxml needs longer to prepare a search for so many tags than a paragraph's elements take.
+    for element in block.iter():
+        tag = element.tag
+        if tag in _TEXT:
+            parts.append(element.text or "")
+        elif tag in _LEAF_TAGS:
+            parts.append(_leaf(element))
+        elif tag in _INVOLVED_TAGS:
+            parts.clear()
+            _walk(block, parts)
+            break
     return "".join(parts)
 
 

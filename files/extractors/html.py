@@ -3,7 +3,7 @@
 import re
 
 from files import filetypes
-from files.extractors.base import Extraction, Limits
+from files.extractors.base import Extraction, Limits, short
 from files.extractors.decoding import decode
 from files.extractors.markup import HtmlText
 
@@ -20,7 +20,7 @@ def extract(content: bytes, limits: Limits) -> Extraction:
     page.read(text)
     metadata = {"extraction_method": "text", "encoding": encoding, "line_count": text.count("\n") + 1}
     if page.title:
-        metadata["title"] = page.title
+        metadata |= short({"title": page.title})
     return Extraction(
         text=page.text.text(), metadata=metadata, tables=page.tables.tables, truncated=page.text.truncated
     )

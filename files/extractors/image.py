@@ -25,7 +25,7 @@ _REDUCIBLE = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
 _LIKELY_RESOLUTIONS = range(70, 2401)
 
 # What Pillow raises on damaged pictures.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
+DAMAGE = (OSError, SyntaxError, ValueError, EOFError, TypeError, IndexError, KeyError, AttributeError, OverflowError)
 
 
 def extract(content: bytes, limits: Limits) -> Extraction:
@@ -33,10 +33,8 @@ def extract(content: bytes, limits: Limits) -> Extraction:
 
     Raises ExtractionFailed: type_mismatch, corrupt, too_large, ocr_unavailable, ocr_language_unknown.
     """
-    # Pillow's own guard is a warning at half of its limit; ours is exact and an error.
-    Image.MAX_IMAGE_PIXELS = None
-    with _open(content, limits) as picture:
-        pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+    with open_picture(content, limits) as picture:
+        pages = _pages(picture)
         metadata = {
             "extraction_method": "ocr",
             "image_format": (picture.format or "").lower(),
@@ -54,8 +52,10 @@ def extract(content: bytes, limits: Limits) -> Extraction:
     return Extraction(text=sink.text(), metadata=metadata, truncated=sink.truncated, warnings=warnings)
 
 
-def _open(content: bytes, limits: Limits) -> Any:
-    """Open a picture without decoding it."""
+def open_picture(content: bytes, limits: Limits) -> Any:
+    """Open a picture without decoding it. Raises ExtractionFailed: type_mismatch, corrupt, too_large."""
+    # Pillow's own guard is a warning at half of its limit; ours is exact and an error.
+    Image.MAX_IMAGE_PIXELS = None
     found = filetypes.describe(content[: filetypes.HEAD_BYTES])
     if found not in filetypes.IMAGE_FORMATS:
         raise ExtractionFailed("type_mismatch", f"The name says picture, the content is {found}")
@@ -63,13 +63,23 @@ def _open(content: bytes, limits: Limits) -> Any:
         picture = Image.open(io.BytesIO(content), formats=[filetypes.IMAGE_FORMATS[found]])
     except UnidentifiedImageError as error:
         raise ExtractionFailed("corrupt", f"The {found} picture cannot be read") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise ExtractionFailed("corrupt", f"The {found} picture cannot be read: {error}"[:300]) from error
-    _check_size(picture, limits)
+    check_size(picture, limits)
     return picture
 
 
-def _check_size(picture: Any, limits: Limits) -> None:
+def _pages(picture: Any) -> int:
+    """Return how many pages a TIFF has; only the first where the directory of a later one is damaged."""
+    try:
+        return getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+    except DAMAGE:
+        picture.seek(0)
+        return 1
+
+
+def check_size(picture: Any, limits: Limits) -> None:
+    """Refuse a picture, or a frame of it, with too many pixels."""
     if picture.width * picture.height > limits.max_image_pixels:
         size = f"{picture.width} x {picture.height} pixels"
         raise ExtractionFailed("too_large", f"{size}; the limit is {limits.max_image_pixels / _MEGA:g} megapixels")
@@ -80,16 +90,16 @@ def _readings(picture: Any, pages: int, reader: PictureReader, limits: Limits) -
         try:
             if page:
                 picture.seek(page)
-                _check_size(picture, limits)
+                check_size(picture, limits)
             grey, dots_per_inch = _grey(picture)
-        except _DAMAGE as error:
+        except DAMAGE as error:
             raise ExtractionFailed("corrupt", f"The picture cannot be decoded: {error}"[:300]) from error
         yield reader.read(grey.tobytes(), width=grey.width, height=grey.height, dots_per_inch=dots_per_inch)
 
 
 def _grey(picture: Any) -> tuple[Any, int]:
     """Return the picture as shown (turned as its EXIF data say, on white where transparent) in greys, and its dpi."""
-    resolution = _resolution(picture)
+    resolution = resolution_of(picture)
     picture.draft("L", None)
     factor = math.ceil(math.sqrt(picture.width * picture.height / _MOST_READ_PIXELS))
     # Made smaller first where that can be done: what follows takes several times the picture's memory.
@@ -104,7 +114,7 @@ def _grey(picture: Any) -> tuple[Any, int]:
 
 def _flattened(picture: Any) -> Any:
     if picture.mode.startswith(("I", "F")):
-        return _scaled_to_bytes(picture)
+        return scaled_to_bytes(picture)
     if picture.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or "transparency" in picture.info:
         coloured = picture.convert("RGBA")
         white = Image.new("RGBA", coloured.size, "white")
@@ -112,14 +122,14 @@ def _flattened(picture: Any) -> Any:
     return picture.convert("L")
 
 
-def _scaled_to_bytes(picture: Any) -> Any:
+def scaled_to_bytes(picture: Any) -> Any:
     """Return 16-bit, 32-bit or floating greys as bytes: Pillow would cut them off at 255."""
     low, high = picture.getextrema()
     scale = 255 / max(high - low, 1e-9)
     return picture.convert("F").point(lambda value: value * scale - low * scale).convert("L")
 
 
-def _resolution(picture: Any) -> int:
+def resolution_of(picture: Any) -> int:
     """Return the dots per inch that the file says, 0 where that is missing or unlikely."""
     try:
         said = round(float(picture.info.get("dpi", (0,))[0]))

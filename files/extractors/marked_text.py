@@ -4,7 +4,7 @@ U+0007 and table rows in ROW_END; split into lines and tables.
 
 import re
 
-from files.extractors.base import Extraction, Limits, TableSink, TextSink
+from files.extractors.base import Extraction, Limits, TableSink, TextSink, short
 
 # What stands in place of the mark at a table row's end, which looks like a cell's.
 ROW_END = "\x06"
@@ -37,7 +37,7 @@ class MarkedText:
         }
         return Extraction(
             text=self.text.text(),
-            metadata=metadata | properties,
+            metadata=metadata | short(properties),
             tables=self.table_rows.tables,
             truncated=self.text.truncated,
         )
@@ -45,7 +45,8 @@ class MarkedText:
     def read(self, text: str, *, is_body: bool) -> None:
         """Add the paragraphs and table rows of one part."""
         in_table = False
-        for line in re.split(f"(?<={ROW_END})", text):
+        *rows, rest = text.split(ROW_END)
+        for line in (*(f"{row}{ROW_END}" for row in rows), rest):
             before, row = _split_row(line)
             for paragraph in before:
                 in_table = False

@@ -57,7 +57,11 @@ class PictureReader:
         self._engine.SetImageBytes(pixels, width, height, 1, width)
         if dots_per_inch:
             self._engine.SetSourceResolution(dots_per_inch)
-        text = self._engine.GetUTF8Text().strip()
+        try:
+            text = self._engine.GetUTF8Text().strip()
+        except RuntimeError as error:  # a picture that is longer than 32,767 pixels, or has next to no height
+            message = f"Pictures of {width} x {height} pixels cannot be searched for letters"
+            raise ExtractionFailed("corrupt", message) from error
         confidence = self._engine.MeanTextConf() / 100 if text else 0.0
         self._engine.Clear()
         return Reading(text, round(max(confidence, 0.0), 2))

@@ -24,6 +24,14 @@ _SHEET_END = b"</table:table>"
 
 def extract(content: bytes, limits: Limits) -> Extraction:
     """Return the cells' text sheet by sheet; metadata as of XLSX."""
+    package = checked(content, limits)
+    reading = WorkbookReading(limits)
+    names = reading.read(content)
+    return reading.extraction(names, _properties(package))
+
+
+def checked(content: bytes, limits: Limits) -> Package:
+    """Return the package of a spreadsheet that is safe to give to calamine."""
     package = open_package(content, limits, kind=_KIND)
     if not package.has(_CONTENT) or not _is_spreadsheet(package):
         raise ExtractionFailed("type_mismatch", f"The name says {_KIND}, the content is another ZIP")
@@ -31,9 +39,7 @@ def extract(content: bytes, limits: Limits) -> Extraction:
         raise ExtractionFailed("encrypted", f"The {_KIND} needs a password")
     if _repeats_values(package.read(_CONTENT)):
         _check_grid(package, limits)
-    reading = WorkbookReading(limits)
-    names = reading.read(content)
-    return reading.extraction(names, _properties(package))
+    return package
 
 
 def _is_spreadsheet(package: Package) -> bool:

@@ -20,11 +20,12 @@ class Container:
 
     def __init__(self, content: bytes, *, kind: str) -> None:
         fingerprint = filetypes.Fingerprint()
-        fingerprint.update(content)
-        if fingerprint.is_encrypted_office():
-            raise ExtractionFailed("encrypted", f"The {kind} needs a password")
+        fingerprint.update(content[: filetypes.HEAD_BYTES])
         if not fingerprint.is_ole():
+            fingerprint.update(content)
             raise ExtractionFailed("type_mismatch", f"The name says {kind}, the content is {fingerprint.describe()}")
+        if filetypes.MARKERS["encrypted"] in content:
+            raise ExtractionFailed("encrypted", f"The {kind} needs a password")
         self._kind = kind
         try:
             self._file: Any = olefile.OleFileIO(io.BytesIO(content))

@@ -10,6 +10,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -26,6 +27,7 @@ _METHODS = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED}
 _DAMAGE = (zipfile.BadZipFile, EOFError, IndexError, NotImplementedError, OSError, RuntimeError, ValueError, zlib.error)
 _DOCTYPES = tuple(re.compile(re.escape("<!DOCTYPE".encode(name))) for name in ("ascii", "utf-16-le", "utf-16-be"))
 _OVERLAP_BYTES = 32
+_MOST_DEPTH = 256
 _CHUNK_BYTES = 256 * 1024
 
 
@@ -57,34 +59,41 @@ class Package:
 
     def chunks(self, name: str) -> Iterator[bytes]:
         """Yield an XML part's bytes. Raises ExtractionFailed: corrupt (missing, damaged, with a DOCTYPE)."""
+        tail = b""
+        with _archive_errors(name), self._archive.open(self._entry(name)) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                _refuse_doctype(tail + chunk)
+                tail = chunk[-_OVERLAP_BYTES:]
+                yield chunk
+
+    def _entry(self, name: str) -> zipfile.ZipInfo:
         entry = self._entries.get(name.lower())
         if entry is None:
             raise ExtractionFailed("corrupt", f"The part {name[:200]} is missing")
-        tail = b""
-        try:
-            with self._archive.open(entry) as stream:
-                while chunk := stream.read(_CHUNK_BYTES):
-                    _refuse_doctype(tail + chunk)
-                    tail = chunk[-_OVERLAP_BYTES:]
-                    yield chunk
-        except _DAMAGE as error:
-            raise ExtractionFailed("corrupt", f"The part {name[:200]} is damaged: {error}"[:300]) from error
+        return entry
 
     def read(self, name: str) -> bytes:
         """Return an XML part whole; raises as `chunks`."""
         return b"".join(self.chunks(name))
 
+    def head(self, name: str, length: int) -> tuple[bytes, int]:
+        """Return a part's first bytes, whatever they are, and how many there are besides; raises as `chunks`."""
+        entry = self._entry(name)
+        with _archive_errors(name), self._archive.open(entry) as stream:
+            data = stream.read(length)
+        return data, max(0, entry.file_size - len(data))
+
     def events(self, name: str, tags: tuple[str, ...]) -> Iterator[Any]:
         """Parse a part piece by piece and yield the elements of these tags as they end.
 
-        Raises ExtractionFailed: corrupt; too_large when elements are nested deeper than libxml2's 256.
+        Raises ExtractionFailed: corrupt; too_large when elements are nested deeper than 256.
         """
         # resolve_entities and no_network stand in the way of what a DOCTYPE in a strange encoding might do.
         parser = etree.XMLPullParser(
             ("end",), tag=tags, resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False
         )
         with _xml_errors(name):
-            for chunk in self.chunks(name):
+            for chunk in self._shallow_chunks(name):
                 parser.feed(chunk)
                 for _, element in parser.read_events():
                     yield element
@@ -96,7 +105,16 @@ class Package:
         """Parse a small part and return its root element; raises as `events`."""
         parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False)
         with _xml_errors(name):
-            return etree.fromstring(self.read(name), parser)
+            return etree.fromstring(b"".join(self._shallow_chunks(name)), parser)
+
+    def _shallow_chunks(self, name: str) -> Iterator[bytes]:
+        """Yield an XML part's bytes as far as no element in them is nested too deep; raises as `events`."""
+        depth = _Depth(name)
+        counter = None if _LIBXML2_COUNTS else etree.XMLParser(target=depth, resolve_entities=False, no_network=True)
+        for chunk in self.chunks(name):
+            if counter is not None:
+                counter.feed(chunk)
+            yield chunk
 
     def relations(self, part: str = "") -> list[Relation]:
         """Return the links of a part inside the file (of the package itself without one), in their order."""
@@ -147,6 +165,50 @@ def elements(parent: Any) -> Iterator[Any]:
     return (child for child in parent if isinstance(child.tag, str))
 
 
+class _Depth:
+    """Counts how deep elements are nested; lxml calls the methods."""
+
+    def __init__(self, part: str) -> None:
+        self._part = part
+        self._depth = 0
+
+    def start(self, tag: str, attributes: object) -> None:
+        self._depth += 1
+        if self._depth > _MOST_DEPTH:
+            raise _too_deep(self._part)
+
+    def end(self, tag: str) -> None:
+        self._depth -= 1
+
+    def close(self) -> None: ...
+
+
+def _too_deep(part: str) -> ExtractionFailed:
+    return ExtractionFailed("too_large", f"The part {part[:200]} is nested deeper than {_MOST_DEPTH} elements")
+
+
+def _libxml2_counts() -> bool:
+    """Tell whether libxml2 itself refuses what is nested too deep: its limit differs by version and by build."""
+    try:
+        etree.fromstring(b"<a>" * (_MOST_DEPTH + 1) + b"</a>" * (_MOST_DEPTH + 1))
+    except etree.XMLSyntaxError:
+        return True
+    return False
+
+
+# Counting here as well takes longer than the parsing.
+_LIBXML2_COUNTS = _libxml2_counts()
+
+
+@contextmanager
+def _archive_errors(part: str) -> Iterator[None]:
+    """Turn what reading a damaged archive raises into a code."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise ExtractionFailed("corrupt", f"The part {part[:200]} is damaged: {error}"[:300]) from error
+
+
 class _xml_errors:  # noqa: N801  (used as a statement)
     """Turns libxml2's errors into codes."""
 
@@ -159,7 +221,7 @@ class _xml_errors:  # noqa: N801  (used as a statement)
         if not isinstance(error, etree.XMLSyntaxError):
             return
         if "depth" in str(error).lower():
-            raise ExtractionFailed("too_large", f"The part {self._part} is nested deeper than 256 elements") from error
+            raise _too_deep(self._part) from error
         raise ExtractionFailed("corrupt", f"The part {self._part} is not well-formed XML: {error}"[:300]) from error
 
 
@@ -210,7 +272,8 @@ _ENTRY_CHECKS: tuple[Callable[[zipfile.ZipInfo, Limits], None], ...] = (_check_n
 
 
 def _refuse_doctype(data: bytes) -> None:
-    if any(pattern.search(data) for pattern in _DOCTYPES):
+    # In text the one byte is rare, and found many times faster than the patterns.
+    if b"!" in data and any(pattern.search(data) for pattern in _DOCTYPES):
         raise ExtractionFailed("corrupt", "A part declares a DOCTYPE, which Office files do not have")
 
 

@@ -12,7 +12,7 @@ from pypdfium2 import raw
 
 from files import filetypes
 from files.extractors import pdf_ocr
-from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink
+from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink, short
 
 _ALEF_LAM = re.compile("([\u0627\u0623\u0625\u0622])(\u0644)")
 # PDFium's marks for a hyphen at a line's end.
@@ -21,17 +21,15 @@ _MARKS = str.maketrans({"￾": "-", "\x02": "-"})
 
 def extract(content: bytes, limits: Limits) -> Extraction:
     """Return the text of all pages; metadata: pdf_pages, title, author."""
-    if not filetypes.is_pdf(content[: filetypes.HEAD_BYTES]):
-        found = filetypes.describe(content[: filetypes.HEAD_BYTES])
-        raise ExtractionFailed("type_mismatch", f"The name says pdf, the content is {found}")
-    document = _open(content)
+    check_type(content)
+    document = open_document(content)
     try:
         pages = len(document)
         if pages > limits.max_pdf_pages:
             raise ExtractionFailed("too_many_pages", f"{pages} pages; the limit is {limits.max_pdf_pages}")
         reading = _Reading(limits)
         reading.read(document, pages)
-        metadata = {"extraction_method": "pdf", "pdf_pages": pages} | _properties(document)
+        metadata = {"extraction_method": "pdf", "pdf_pages": pages} | short(_properties(document))
     finally:
         document.close()
     sink = reading.text
@@ -40,7 +38,15 @@ def extract(content: bytes, limits: Limits) -> Extraction:
     )
 
 
-def _open(content: bytes) -> Any:
+def check_type(content: bytes) -> None:
+    """Refuse what is no PDF. Raises ExtractionFailed: type_mismatch."""
+    if not filetypes.is_pdf(content[: filetypes.HEAD_BYTES]):
+        found = filetypes.describe(content[: filetypes.HEAD_BYTES])
+        raise ExtractionFailed("type_mismatch", f"The name says pdf, the content is {found}")
+
+
+def open_document(content: bytes) -> Any:
+    """Return PDFium's document. Raises ExtractionFailed: encrypted, corrupt."""
     try:
         document = pdfium.PdfDocument(content)
     except pdfium.PdfiumError as error:

@@ -43,6 +43,11 @@ _LATER_MODULES = {
 }
 
 
+def extensions() -> list[str]:
+    """Return the extensions that have an extractor."""
+    return list(_MODULES)
+
+
 def supports(extension: str) -> bool:
     """Tell whether there is an extractor, without importing it."""
     return extension in _MODULES

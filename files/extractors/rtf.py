@@ -222,8 +222,11 @@ class _Reading:
             self._change(encoding=self._fonts.get(number, ""))
 
     def _change(self, **changes: Any) -> None:
-        self._flush()
-        self._groups[-1] = replace(self._groups[-1], **changes)
+        group = self._groups[-1]
+        # Most settings say what holds already.
+        if any(getattr(group, name) != value for name, value in changes.items()):
+            self._flush()
+            self._groups[-1] = replace(group, **changes)
 
     def _add_bytes(self, data: bytes) -> None:
         """Keep bytes of the text until their encoding ends: a character may need two tokens."""

@@ -14,8 +14,8 @@ from files.extractors.base import ExtractionFailed, Limits
 from files.extractors.ooxml import Package
 
 _REFERENCE = re.compile(rb'<c r="([A-Z]{1,3})(\d{1,7})"')
-# Every way to begin a cell; when there are more of these than plain references, the XML is really parsed.
-_CELL = re.compile(rb"<(?:[\w.-]+:)?c[\s/>]")
+# Every other way to begin a cell; where one stands, the XML is really parsed.
+_OTHER_CELL = re.compile(rb'<(?!c r="[A-Z]{1,3}\d{1,7}")(?:[\w.-]+:)?c[\s/>]')
 _MIB = 1024**2
 
 
@@ -67,14 +67,19 @@ def _check_grid(package: Package, sheet: str, limits: Limits) -> int:
     """Return the number of cells; refuse a sheet whose few cells lie so far apart that their grid is a bomb."""
     data = package.read(sheet)
     references = _REFERENCE.findall(data)
-    is_plain = len(references) == len(_CELL.findall(data))
+    is_plain = _OTHER_CELL.search(data) is None
     if is_plain and _grid(references) <= limits.max_grid_cells:
         return len(references)
     cells, grid = _grid_of_values(package, sheet)
+    refuse_far_apart(sheet, cells, grid, limits)
+    return cells
+
+
+def refuse_far_apart(sheet: str, cells: int, grid: int, limits: Limits) -> None:
+    """Refuse a sheet whose cells are few for the grid that they need. Raises ExtractionFailed: too_large."""
     if grid > limits.max_grid_cells and grid > limits.max_grid_ratio * cells:
         most = f"the limit is {limits.max_grid_cells} cells when over {limits.max_grid_ratio} times the cells present"
         raise ExtractionFailed("too_large", f"{sheet[:200]} spreads {cells} cells over {grid}; {most}")
-    return cells
 
 
 def _grid(references: list[tuple[bytes, bytes]]) -> int:

@@ -8,9 +8,30 @@ from datetime import date, datetime, time, timedelta
 from io import BytesIO
 from typing import Any
 
-from files.extractors.base import Extraction, ExtractionFailed, Limits, TableSink, TextSink
+from files.extractors.base import Extraction, ExtractionFailed, Limits, TableSink, TextSink, short
 
 _LARGEST_EXACT_FLOAT = 10**21
+
+
+def open_workbook(content: bytes) -> Any:
+    """Return calamine's workbook. Raises ExtractionFailed: encrypted, corrupt."""
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+
+    try:
+        return CalamineWorkbook.from_filelike(BytesIO(content))
+    except PasswordError as error:
+        raise ExtractionFailed("encrypted", "The Excel workbook needs a password") from error
+    except (CalamineError, OSError) as error:
+        raise ExtractionFailed("corrupt", f"The workbook cannot be read: {error}"[:300]) from error
+    except BaseException as error:
+        if not _is_panic(error):
+            raise
+        raise ExtractionFailed("corrupt", f"The workbook is damaged: {error}"[:300]) from None
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Tell calamine's panics from other ends: their class cannot be imported and is no Exception."""
+    return type(error).__name__ == "PanicException"
 
 
 class WorkbookReading:
@@ -27,19 +48,18 @@ class WorkbookReading:
 
         A sheet that cannot be read is left out unless none can.
         """
-        from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+        from python_calamine import CalamineError
 
-        try:
-            workbook = CalamineWorkbook.from_filelike(BytesIO(content))
-        except PasswordError as error:
-            raise ExtractionFailed("encrypted", "The Excel workbook needs a password") from error
-        except (CalamineError, OSError) as error:
-            raise ExtractionFailed("corrupt", f"The workbook cannot be read: {error}"[:300]) from error
+        workbook = open_workbook(content)
         failures = []
         for name in workbook.sheet_names:
             try:
                 self._add_sheet(name, workbook.get_sheet_by_name(name))
             except (CalamineError, OSError) as error:
+                failures.append(f"{name}: {error}")
+            except BaseException as error:
+                if not _is_panic(error):
+                    raise
                 failures.append(f"{name}: {error}")
         if failures and len(failures) == len(workbook.sheet_names):
             raise ExtractionFailed("corrupt", f"No sheet can be read; {failures[0]}"[:300])
@@ -55,7 +75,7 @@ class WorkbookReading:
         }
         return Extraction(
             text=self.text.text(),
-            metadata=metadata | properties,
+            metadata=metadata | short(properties),
             tables=self.tables.tables,
             truncated=self.text.truncated or self.total_rows > self._limits.max_sheet_rows,
         )
@@ -67,8 +87,13 @@ class WorkbookReading:
         self.tables.begin(name)
         self.text.add(name + "\n")
         for cells in sheet.iter_rows():
-            # Most cells are texts or empty: not calling for them halves the time.
-            row = _trimmed([cell if cell.__class__ is str else _cell_text(cell) for cell in cells])
+            # Most cells are texts, numbers or empty: not asking further for them halves the time.
+            row = _trimmed(
+                [
+                    cell if cell.__class__ is str else _number(cell) if cell.__class__ is float else cell_text(cell)
+                    for cell in cells
+                ]
+            )
             if not row:
                 continue
             self.total_rows += 1
@@ -77,7 +102,7 @@ class WorkbookReading:
                 self.tables.add(row)
 
 
-def _cell_text(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """Return a cell as text: whole numbers without a point, dates in ISO 8601 with a space before the time."""
     if isinstance(value, float):
         return _number(value)

@@ -1,10 +1,8 @@
-"""Excel workbooks of before 2007 (XLS): cells by calamine, out of an OLE container.
-
-Their grid has at most 65,536 rows of 256 cells, which the child's memory limit can bear, so none is looked at before.
-"""
+"""Excel workbooks of before 2007 (XLS): cells by calamine, out of an OLE container."""
 
 import struct
 
+from files.extractors import binary_sheet_guard
 from files.extractors.base import Extraction, ExtractionFailed, Limits
 from files.extractors.ole import Container
 from files.extractors.workbook_cells import WorkbookReading
@@ -19,15 +17,23 @@ _SEARCHED_RECORDS = 20
 
 def extract(content: bytes, limits: Limits) -> Extraction:
     """Return the cells' text sheet by sheet; metadata as of XLSX."""
+    container = checked(content, limits)
+    reading = WorkbookReading(limits)
+    names = reading.read(content)
+    return reading.extraction(names, container.properties())
+
+
+def checked(content: bytes, limits: Limits) -> Container:
+    """Return the container of a workbook that is safe to give to calamine."""
     container = Container(content, kind=_KIND)
     stream = next((name for name in _STREAMS if container.has(name)), None)
     if stream is None:
         raise ExtractionFailed("type_mismatch", f"The name says {_KIND}, the content is another OLE file")
-    if _is_encrypted(container.read(stream)):
+    records = container.read(stream)
+    if _is_encrypted(records):
         raise ExtractionFailed("encrypted", f"The {_KIND} needs a password")
-    reading = WorkbookReading(limits)
-    names = reading.read(content)
-    return reading.extraction(names, container.properties())
+    binary_sheet_guard.check_xls(records, limits)
+    return container
 
 
 def _is_encrypted(records: bytes) -> bool:

@@ -1,10 +1,8 @@
-"""Excel's binary workbooks (XLSB): a ZIP with the limits of every other, cells by calamine.
+"""Excel's binary workbooks (XLSB): a ZIP with the limits of every other, cells by calamine."""
 
-Their records are not looked at before calamine reads them: a bomb ends at the child's memory limit.
-"""
-
+from files.extractors import binary_sheet_guard
 from files.extractors.base import Extraction, ExtractionFailed, Limits
-from files.extractors.ooxml import open_package
+from files.extractors.ooxml import Package, open_package
 from files.extractors.workbook_cells import WorkbookReading
 
 _MAIN = "xl/workbook.bin"
@@ -12,10 +10,17 @@ _MAIN = "xl/workbook.bin"
 
 def extract(content: bytes, limits: Limits) -> Extraction:
     """Return the cells' text sheet by sheet; metadata as of XLSX."""
+    package = checked(content, limits)
+    reading = WorkbookReading(limits)
+    names = reading.read(content)
+    return reading.extraction(names, package.properties())
+
+
+def checked(content: bytes, limits: Limits) -> Package:
+    """Return the package of a workbook that is safe to give to calamine."""
     package = open_package(content, limits, kind="Excel binary workbook")
     main = package.main_part(_MAIN)
     if not (main.endswith(".bin") and package.has(main)):
         raise ExtractionFailed("type_mismatch", "The name says Excel binary workbook, the content is another ZIP")
-    reading = WorkbookReading(limits)
-    names = reading.read(content)
-    return reading.extraction(names, package.properties())
+    binary_sheet_guard.check_xlsb(package, main, limits)
+    return package

@@ -16,16 +16,22 @@ def extract(content: bytes, limits: Limits) -> Extraction:
 
     Metadata: excel_sheets, excel_sheet_names, excel_total_rows (rows that have values), title, author.
     """
+    package, sheets = checked(content, limits)
+    reading = WorkbookReading(limits)
+    names = reading.read(content)
+    _add_notes(reading.text, package, sheets)
+    return reading.extraction(names, package.properties())
+
+
+def checked(content: bytes, limits: Limits) -> tuple[Package, list[str]]:
+    """Return the package of a workbook that is safe to give to calamine, and the parts of its sheets."""
     package = open_package(content, limits, kind="Excel workbook")
     main = package.main_part("xl/workbook.xml")
     if not package.has(main):
         raise ExtractionFailed("type_mismatch", "The name says Excel workbook, the content is another ZIP")
     sheets = [link.target for link in package.relations(main) if link.kind == "worksheet" and package.has(link.target)]
     sheet_guard.check(package, main, list(dict.fromkeys(sheets)), limits)
-    reading = WorkbookReading(limits)
-    names = reading.read(content)
-    _add_notes(reading.text, package, sheets)
-    return reading.extraction(names, package.properties())
+    return package, sheets
 
 
 def _add_notes(text: TextSink, package: Package, sheets: list[str]) -> None:

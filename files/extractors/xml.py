@@ -5,9 +5,10 @@ import re
 from lxml import etree
 
 from files import filetypes
-from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink
+from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink, short
 
 _ENTITY = re.compile(rb"<!ENTITY|<\x00!\x00E\x00N\x00T\x00I\x00T\x00Y")
+_LINES_AT_ONCE = 1_000
 _CHUNK_BYTES = 256 * 1024
 _MOST_DEPTH = 256
 
@@ -20,7 +21,7 @@ def extract(content: bytes, limits: Limits) -> Extraction:
     head = content[: filetypes.HEAD_BYTES]
     if not filetypes.is_text(head):
         raise ExtractionFailed("type_mismatch", f"The name says XML, the content is {filetypes.describe(head)}")
-    if _ENTITY.search(content):
+    if b"!" in content and _ENTITY.search(content):
         raise ExtractionFailed("corrupt", "The XML declares entities, which are not expanded here")
     gathered = _Gathered(limits)
     parser = etree.XMLParser(
@@ -32,7 +33,9 @@ def extract(content: bytes, limits: Limits) -> Extraction:
         parser.close()
     except etree.XMLSyntaxError as error:
         raise ExtractionFailed("corrupt", f"Not well-formed XML: {error}"[:300]) from error
-    metadata = {"extraction_method": "text", "xml_root": gathered.root, "line_count": content.count(b"\n") + 1}
+    metadata = {"extraction_method": "text", "line_count": content.count(b"\n") + 1} | short(
+        {"xml_root": gathered.root}
+    )
     return Extraction(text=gathered.text.text(), metadata=metadata, truncated=gathered.text.truncated)
 
 
@@ -44,26 +47,37 @@ class _Gathered:
         self.root = ""
         self._depth = 0
         self._parts: list[str] = []
+        self._lines: list[str] = []
 
     def start(self, tag: str, attributes: object) -> None:
         self.root = self.root or tag.rpartition("}")[2]
         self._depth += 1
         if self._depth > _MOST_DEPTH:
             raise ExtractionFailed("too_large", f"The XML is nested deeper than {_MOST_DEPTH} elements")
-        self._break()
+        if self._parts:
+            self._break()
 
     def end(self, tag: str) -> None:
         self._depth -= 1
-        self._break()
+        if self._parts:
+            self._break()
 
     def data(self, data: str) -> None:
         self._parts.append(data)
 
     def close(self) -> None:
         self._break()
+        self._flush()
+
+    def _flush(self) -> None:
+        """Hand on the lines; one by one they would cost a fifth of the time."""
+        self.text.add("".join(f"{line}\n" for line in self._lines))
+        self._lines.clear()
 
     def _break(self) -> None:
-        line = " ".join("".join(self._parts).split())
+        words = "".join(self._parts).split()
         self._parts.clear()
-        if line:
-            self.text.add(line + "\n")
+        if words:
+            self._lines.append(" ".join(words))
+            if len(self._lines) >= _LINES_AT_ONCE:
+                self._flush()

@@ -15,18 +15,40 @@ from accounts import services as accounts
 from core import clock, faults, logs
 from files import answers, enqueue, metrics, sandbox, signals, stored_bytes, transitions
 from files.choices import FileStatus
-from files.errors import FileBusy, FileExtractionFailed, FileNotProcessable
+from files.errors import FileBusy, FileExtractionFailed, FileNotProcessable, StorageUnavailable
 from files.extractors.base import Extraction, ExtractionFailed, Limits
 from files.filetypes import extension_of
 from files.models import File, PoisonFile
 from files.selectors import get_owned_file
 from files.services import contents
+from files.services.deletion import sweep_left_bytes
 from files.transitions import Claim
 
 DRAIN_SECONDS = 5.0
 MAX_RETRIES = 3
 MAX_RECOVERIES = 5
+LONGEST_PAUSE_SECONDS = 60.0
 log = logs.get(__name__)
+
+
+class _Outages:
+    """How long a file waits that the storage does not give: each failure in a row doubles it."""
+
+    def __init__(self) -> None:
+        self._in_a_row = 0
+
+    def pause_seconds(self) -> float:
+        """Count one more failure and return how long its file waits."""
+        self._in_a_row += 1
+        longer: float = settings.RETRY_BASE_SECONDS * 2 ** min(self._in_a_row, 30)
+        return min(longer, LONGEST_PAUSE_SECONDS)
+
+    def over(self) -> None:
+        """The storage gives again."""
+        self._in_a_row = 0
+
+
+_outages = _Outages()
 
 
 def process_file(
@@ -79,6 +101,7 @@ def sweep_files() -> int:
     Half-written uploads of killed processes go too.
     """
     stored_bytes.remove_abandoned()
+    sweep_left_bytes()
     transitions.release_expired()
     due = File.objects.filter(transitions.due()).order_by()[:1000].count()
     if due:
@@ -132,6 +155,11 @@ def _extract(claim: Claim) -> None:
             log.warning("file.lease_lost")
         except ExtractionFailed as failure:
             _fail(claim, failure, seconds=time.monotonic() - started)
+        except StorageUnavailable as outage:
+            # Not the file's fault either, but at once it would be the same: it stays due, after a pause.
+            pause_seconds = _outages.pause_seconds()
+            transitions.postpone(claim, seconds=pause_seconds)
+            log.warning("file.postponed", reason=outage.reason, pause_seconds=pause_seconds)
         except BaseException:
             # A step's deadline or the worker's own end: not the file's fault, so nobody shall wait for the lease.
             _give_back(claim)
@@ -160,12 +188,14 @@ def _result(claim: Claim) -> Extraction:
         raise ExtractionFailed(poison.error_code, poison.error_message)
     try:
         with stored_bytes.opened(file.file_path) as descriptor:
+            _outages.over()
             return sandbox.run_extraction(
                 descriptor,
                 extension_of(file.filename),
                 extraction_limits(),
                 heartbeat=lambda: transitions.renew(claim),
                 heartbeat_seconds=settings.LEASE_SECONDS / 3,
+                warm=settings.EXTRACT_WARM_SERVER,
             )
     except FileNotFoundError as error:
         raise ExtractionFailed("bytes_missing", "The stored bytes of this file are missing") from error

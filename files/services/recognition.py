@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
+
 from files import sandbox, stored_bytes
-from files.errors import FileExtractionFailed
+from files.errors import FileBusy, FileExtractionFailed, StorageUnavailable
 from files.extractors import ocr_languages
 from files.extractors.base import Extraction, ExtractionFailed
 from files.filetypes import IMAGE_EXTENSIONS, extension_of
@@ -64,8 +66,11 @@ def _has_pictures(file: File) -> bool:
 def _read(file: File, language: str) -> Extraction:
     try:
         with stored_bytes.opened(file.file_path) as descriptor:
-            return sandbox.run_extraction(descriptor, extension_of(file.filename), extraction_limits(language))
+            extension, limits = extension_of(file.filename), extraction_limits(language)
+            return sandbox.run_extraction(descriptor, extension, limits, warm=settings.EXTRACT_WARM_SERVER)
     except ExtractionFailed as failure:
         raise FileExtractionFailed(failure.message, code=failure.code) from failure
+    except StorageUnavailable as outage:
+        raise FileBusy(outage.detail) from outage
     except FileNotFoundError as error:
         raise FileExtractionFailed("The stored bytes of this file are missing", code="bytes_missing") from error

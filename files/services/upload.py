@@ -11,12 +11,25 @@ from functools import partial
 from typing import IO
 
 from django.conf import settings
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from accounts.models import Owner
-from files import enqueue, filetypes, metrics, signals, stored_bytes
-from files.errors import EmptyFile, FileTooLarge, FileTypeNotAllowed, NoFileAccepted, TypeMismatch, UploadRefused
+from core.errors import DomainError
+from files import enqueue, filetypes, metrics, signals, storage_errors, stored_bytes
+from files.choices import FileStatus
+from files.errors import (
+    EmptyFile,
+    FileQuotaExceeded,
+    FileTooLarge,
+    FileTypeNotAllowed,
+    IdempotencyKeyReused,
+    NoFileAccepted,
+    StorageUnavailable,
+    TypeMismatch,
+    UploadRefused,
+)
 from files.models import File
+from files.services import deletion, quota
 
 _LONGEST_NAME = 255
 _SPOOL_MEMORY_BYTES = 1024**2
@@ -31,34 +44,68 @@ class _Measured:
     fingerprint: filetypes.Fingerprint
 
 
-def upload_file(owner: Owner, *, actor: str, stream: IO[bytes], filename: str, correlation_id: str = "") -> File:
+def upload_file(
+    owner: Owner,
+    *,
+    actor: str,
+    stream: IO[bytes],
+    filename: str,
+    correlation_id: str = "",
+    idempotency_key: str = "",
+) -> File:
     """Take one file of an owner; its row is due for extraction when this returns.
 
     `stream` is read in chunks and never further than the size limit and one chunk; `filename` is the client's
-    and only its last part and extension are used. Equal bytes are stored once.
-    Raises: UploadRefused (no name), FileTypeNotAllowed, FileTooLarge, EmptyFile, TypeMismatch; nothing is stored then.
+    and only its last part and extension are used. Equal bytes are stored once. A second upload of the same bytes
+    and name with the same `idempotency_key` gives the first one's file, also where both come at once.
+    Raises: UploadRefused (no name), FileTypeNotAllowed, FileTooLarge, EmptyFile, TypeMismatch, FileQuotaExceeded,
+    IdempotencyKeyReused, StorageFull, StorageUnavailable; nothing is stored then.
     """
     name = safe_name(filename)
     extension = _allowed_extension(name)
     with _seekable(stream) as content:
         measured = _measure(content)
         _check_type(measured.fingerprint, extension)
-        stored_name = f"{measured.sha256}.{extension}"
-        with stored_bytes.locked(measured.sha256):
-            path = stored_bytes.store(content, name=stored_name, size_bytes=measured.size_bytes)
-            return _insert(
-                File(
-                    owner=owner,
-                    filename=stored_name,
-                    original_filename=name,
-                    file_path=path,
-                    mime_type=filetypes.mime_type(name),
-                    file_size=measured.size_bytes,
-                    file_hash=measured.sha256,
-                    uploaded_by=actor[:255],
-                    correlation_id=correlation_id[:128],
-                )
-            )
+        file = File(
+            owner=owner,
+            filename=f"{measured.sha256}.{extension}",
+            original_filename=name,
+            mime_type=filetypes.mime_type(name),
+            file_size=measured.size_bytes,
+            file_hash=measured.sha256,
+            uploaded_by=actor[:255],
+            correlation_id=correlation_id[:128],
+            idempotency_key=idempotency_key,
+        )
+        return _first_of_key(file) or _store(content, file)
+
+
+def _first_of_key(file: File) -> File | None:
+    """Return the file that the same idempotency key has made before, None without one.
+
+    Raises: IdempotencyKeyReused where that was another one, or has been deleted.
+    """
+    if not file.idempotency_key:
+        return None
+    first = File.objects.filter(owner_id=file.owner_id, idempotency_key=file.idempotency_key).first()
+    if first is None:
+        return None
+    if first.status == FileStatus.DELETED:
+        # Neither may the deleted file be shown, nor may the repetition of an old request bring it back.
+        raise IdempotencyKeyReused("The Idempotency-Key was used for a file that has been deleted; use a new key")
+    if (first.file_hash, first.original_filename) != (file.file_hash, file.original_filename):
+        raise IdempotencyKeyReused("The Idempotency-Key was used for another file; use a new key")
+    return first
+
+
+def expect_room(owner: Owner, *, more_bytes: int, idempotency_key: str = "") -> None:
+    """Refuse an upload over the owner's quota before it is read, unless it only repeats an earlier one.
+
+    Raises: FileQuotaExceeded.
+    """
+    used = File.objects.filter(owner=owner, idempotency_key=idempotency_key)
+    if more_bytes and not (idempotency_key and used.exists()):
+        quota.refuse_early(owner, more_bytes=more_bytes)
 
 
 @dataclass(frozen=True)
@@ -67,27 +114,49 @@ class Outcome:
 
     filename: str
     file: File | None = None
-    refusal: UploadRefused | None = None
+    refusal: DomainError | None = None
 
 
 def upload_files(
-    owner: Owner, *, actor: str, uploads: Sequence[tuple[IO[bytes], str]], correlation_id: str = ""
+    owner: Owner,
+    *,
+    actor: str,
+    uploads: Sequence[tuple[IO[bytes], str]],
+    correlation_id: str = "",
+    idempotency_key: str = "",
 ) -> list[Outcome]:
     """Take several files, (stream, filename) each, one by one: a refused one does not hold back the others.
 
-    Raises: UploadRefused with a problem for each when none is taken.
+    `idempotency_key` counts for each with its place among them. Raises, when none is taken: StorageFull and
+    StorageUnavailable where the storage is the cause, else UploadRefused with a problem for each.
     """
     outcomes = []
-    for stream, filename in uploads:
+    for index, (stream, filename) in enumerate(uploads):
+        # No header holds a line feed, so that no key of a single upload reads like this.
+        key = f"{idempotency_key}\n{index}" if idempotency_key else ""
         try:
-            file = upload_file(owner, actor=actor, stream=stream, filename=filename, correlation_id=correlation_id)
-        except UploadRefused as refusal:
+            file = upload_file(
+                owner,
+                actor=actor,
+                stream=stream,
+                filename=filename,
+                correlation_id=correlation_id,
+                idempotency_key=key,
+            )
+        except (UploadRefused, IdempotencyKeyReused, StorageUnavailable) as refusal:
             outcomes.append(Outcome(filename, refusal=refusal))
         else:
             outcomes.append(Outcome(filename, file=file))
     if not any(outcome.file for outcome in outcomes):
-        raise NoFileAccepted([(outcome.filename, outcome.refusal.detail) for outcome in outcomes if outcome.refusal])
+        raise _none_accepted(outcomes)
     return outcomes
+
+
+def _none_accepted(outcomes: Sequence[Outcome]) -> DomainError:
+    for outcome in outcomes:
+        if isinstance(outcome.refusal, StorageUnavailable):
+            return outcome.refusal
+    return NoFileAccepted([(outcome.filename, outcome.refusal.detail) for outcome in outcomes if outcome.refusal])
 
 
 def safe_name(filename: str) -> str:
@@ -126,8 +195,9 @@ def _seekable(stream: IO[bytes]) -> Iterator[IO[bytes]]:
         return
     with tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES) as copy:
         bounded = _Bounded(stream)
-        while chunk := bounded.read(stored_bytes.CHUNK_BYTES):
-            copy.write(chunk)
+        with storage_errors.translated():
+            while chunk := bounded.read(stored_bytes.CHUNK_BYTES):
+                copy.write(chunk)
         yield copy
 
 
@@ -165,8 +235,29 @@ def _check_type(fingerprint: filetypes.Fingerprint, extension: str) -> None:
         raise TypeMismatch(f"File content does not match its name: the name says {extension}, the content is {found}")
 
 
-def _insert(file: File) -> File:
+def _store(content: IO[bytes], file: File) -> File:
+    """Store the bytes, then insert their row; refused by the database, they go again."""
+    has_quota = quota.refuse_early(file.owner, more_bytes=file.file_size)
+    with stored_bytes.locked(file.file_hash):
+        file.file_path = stored_bytes.store(content, name=file.filename, size_bytes=file.file_size)
+        try:
+            return _insert(file, has_quota=has_quota)
+        except IntegrityError:
+            # Another upload with this key was faster.
+            deletion.remove_unshared(file.file_hash, file.file_path)
+            first = _first_of_key(file)
+            if first is None:
+                raise
+            return first
+        except FileQuotaExceeded:
+            deletion.remove_unshared(file.file_hash, file.file_path)
+            raise
+
+
+def _insert(file: File, *, has_quota: bool) -> File:
     with transaction.atomic():
+        if has_quota:
+            quota.check(file.owner, more_bytes=file.file_size)
         file.save(force_insert=True)
         signals.file_uploaded.send(
             sender=File, file_id=file.pk, owner_id=file.owner_id, correlation_id=file.correlation_id

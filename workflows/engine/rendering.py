@@ -100,6 +100,7 @@ def step_context(
         execution_id=claim.execution_id,
         execution_uuid=claim.execution_uuid,
         workflow_id=claim.workflow_id,
+        version_id=claim.version_id,
         owner_id=claim.owner_id,
         path=row.path,
         attempt=row.attempt,

@@ -133,6 +133,7 @@ class StepContext:
     execution_id: int
     execution_uuid: UUID
     workflow_id: int
+    version_id: int
     owner_id: int
     path: str
     attempt: int

@@ -1,19 +1,23 @@
-"""`file_process`: validate, extract or process an uploaded file (contract 13.3).
+"""`file_process`: validate, extract or process a file, or make others out of it (contract 13.3).
 
-`ocr_extract` gives a document's text together with the words of its pictures, read in the language asked for.
+`ocr_extract` gives a document's text together with the words of its pictures, read in the language asked for; what was
+read from pictures becomes a text file too.
+Files that are made belong to the execution (`output_file_ids`) and name it as their maker.
 """
 
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core import clock
-from core.errors import DomainError
+from core.errors import DomainError, Unavailable
 from files import services as files
 from files.errors import FileBusy, FileNotFound
+from files.makers.base import QUALITIES, RESOLUTIONS, SIDES, USUAL_QUALITY, USUAL_RESOLUTION
 from files.models import File
 from workflows.choices import Effect, Lane
+from workflows.engine.steps import file_making
 from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError, Wait
 from workflows.engine.steps.registry import register
 
@@ -21,13 +25,31 @@ BUSY_PAUSE_SECONDS = 0.5
 
 
 class FileProcessConfig(StepConfig):
-    action: Literal["validate", "extract", "ocr_extract", "process"] = "process"
+    """`target_format`, `sheet`, `pages` and `dpi` are convert's, `quality` optimize's, the last three resize's."""
+
+    action: Literal["validate", "extract", "convert", "optimize", "resize", "ocr_extract", "process"] = "process"
     file_id: int | str | None = None
     allowed_types: list[str] | None = None
     max_size_mb: float | None = Field(default=None, gt=0)
     fail_on_invalid: bool = False
     tables: bool = False
     language: str = Field(default="en", min_length=1, max_length=100)
+    target_format: str = ""
+    sheet: str | int | None = None
+    pages: str | int | None = None
+    dpi: int = Field(default=USUAL_RESOLUTION, ge=RESOLUTIONS[0], le=RESOLUTIONS[1])
+    quality: int = Field(default=USUAL_QUALITY, ge=QUALITIES[0], le=QUALITIES[1])
+    width: int | None = Field(default=None, ge=SIDES[0], le=SIDES[1])
+    height: int | None = Field(default=None, ge=SIDES[0], le=SIDES[1])
+    keep_ratio: bool = False
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        if self.action == "convert" and not self.target_format:
+            raise ValueError("target_format is required for the action convert")
+        if self.action == "resize" and (self.width is None or self.height is None):
+            raise ValueError("width and height are required for the action resize")
+        return self
 
 
 @register
@@ -35,8 +57,12 @@ class FileProcessStep(Step[FileProcessConfig]):
     type = "file_process"
     title = "Process a file"
     config_model = FileProcessConfig
-    output_keys = ("file_id", "action", "status", "valid", "errors", "content", "word_count", "confidence", "metadata")
-    # Extraction writes rows of our own under their own fence: repeating it does no harm outside.
+    output_keys = (
+        *("file_id", "action", "status", "valid", "errors", "content", "word_count", "confidence", "metadata"),
+        *("output_file_id", "output_file_ids", "format", "original_size", "optimized_size", "unchanged"),
+        *("width", "height"),
+    )
+    # Extraction writes rows of our own under their own fence, and an act makes its files once: repeating does no harm.
     effect = Effect.IDEMPOTENT
     lane = Lane.FILES
 
@@ -44,7 +70,7 @@ class FileProcessStep(Step[FileProcessConfig]):
         file = self._file(config, context)
         if config.action == "validate":
             return self._validate(file, config)
-        return self._extract(file, config)
+        return self._work(file, config, context)
 
     def _file(self, config: FileProcessConfig, context: StepContext) -> File:
         wanted = config.file_id if config.file_id not in {None, ""} else context.trigger.get("file_id")
@@ -62,16 +88,21 @@ class FileProcessStep(Step[FileProcessConfig]):
             raise StepError("file_invalid", "; ".join(verdict["errors"]), retryable=False)
         return Output(_head(file, config) | verdict)
 
-    def _extract(self, file: File, config: FileProcessConfig) -> Output | Wait:
+    def _work(self, file: File, config: FileProcessConfig, context: StepContext) -> Output | Wait:
         try:
-            details = _recognized(file, config) if config.action == "ocr_extract" else _extracted(file, config)
+            return Output(_details(file, config, context))
         except FileBusy:
             # Not this step's failure: a dead worker's file is free when its lease ends, longer than retries last.
             until = clock.now() + timedelta(seconds=BUSY_PAUSE_SECONDS)
             return Wait(until=until, reason=f"waits for the extraction of file {file.pk} by another worker")
         except DomainError as error:
-            raise StepError(error.code.lower(), error.detail, retryable=False) from error
-        return Output(details)
+            raise StepError(error.code.lower(), error.detail, retryable=isinstance(error, Unavailable)) from error
+
+
+def _details(file: File, config: FileProcessConfig, context: StepContext) -> dict[str, Any]:
+    if config.action in file_making.MAKERS:
+        return _head(file, config) | file_making.MAKERS[config.action](file, config, context)
+    return _recognized(file, config, context) if config.action == "ocr_extract" else _extracted(file, config)
 
 
 def _extracted(file: File, config: FileProcessConfig) -> dict[str, Any]:
@@ -84,7 +115,7 @@ def _extracted(file: File, config: FileProcessConfig) -> dict[str, Any]:
     return _head(done, config) | details | _tables(done.content.tables, config)
 
 
-def _recognized(file: File, config: FileProcessConfig) -> dict[str, Any]:
+def _recognized(file: File, config: FileProcessConfig, context: StepContext) -> dict[str, Any]:
     found = files.recognize_text(file.pk, owner_id=file.owner_id, language=config.language)
     details = {
         "content": found.text,
@@ -92,7 +123,9 @@ def _recognized(file: File, config: FileProcessConfig) -> dict[str, Any]:
         "confidence": found.confidence,
         "metadata": found.metadata,
     }
-    return _head(found.file, config) | details | _tables(found.tables, config)
+    is_read = found.confidence is not None  # else the text is the file's own, and nothing new
+    kept = file_making.keep_text(found.file, found.text, config.language, context) if is_read else {}
+    return _head(found.file, config) | details | _tables(found.tables, config) | kept
 
 
 def _tables(tables: list[dict[str, Any]], config: FileProcessConfig) -> dict[str, Any]:
