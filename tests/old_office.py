@@ -5,33 +5,45 @@ from collections.abc import Mapping, Sequence
 
 _SECTOR = 512
 _SMALLEST_STREAM = 4096
+# Sectors that one sector of the allocation table knows.
+_IN_TABLE = 128
 _FREE, _END_OF_CHAIN, _FAT, _NONE = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD, 0xFFFFFFFF
 
 
 def ole(streams: Mapping[str, bytes]) -> bytes:
     """Return an OLE file of these streams; each is filled up with zeros to 4 KiB, below which another layout begins."""
     padded = {name: data.ljust(_SMALLEST_STREAM, b"\0") for name, data in streams.items()}
-    sectors = [b"", b""]  # the FAT and the directory come first
-    fat = [_FAT, _END_OF_CHAIN]
+    pieces = {name: [data[at : at + _SECTOR] for at in range(0, len(data), _SECTOR)] for name, data in padded.items()}
+    count = _tables(1 + sum(map(len, pieces.values())))
+    # The allocation table comes first, then the directory.
+    fat = [*[_FAT] * count, _END_OF_CHAIN]
     entries = [_entry("Root Entry", kind=5, child=1, start=_END_OF_CHAIN, size=0)]
+    sectors: list[bytes] = []
     for number, (name, data) in enumerate(padded.items(), 1):
         right = number + 1 if number < len(padded) else _NONE
-        entries.append(_entry(name, kind=2, right=right, start=len(sectors), size=len(data)))
-        pieces = [data[at : at + _SECTOR].ljust(_SECTOR, b"\0") for at in range(0, len(data), _SECTOR)]
-        fat += [*range(len(sectors) + 1, len(sectors) + len(pieces)), _END_OF_CHAIN]
-        sectors += pieces
+        entries.append(_entry(name, kind=2, right=right, start=len(fat), size=len(data)))
+        sectors += [piece.ljust(_SECTOR, b"\0") for piece in pieces[name]]
+        fat += [*range(len(fat) + 1, len(fat) + len(pieces[name])), _END_OF_CHAIN]
     assert len(entries) <= 4
-    assert len(fat) <= 128
-    sectors[0] = struct.pack("<128I", *fat, *[_FREE] * (128 - len(fat)))
-    sectors[1] = b"".join(entries).ljust(_SECTOR, b"\0")
-    return _header() + b"".join(sectors)
+    free = [_FREE] * (count * _IN_TABLE - len(fat))
+    table = struct.pack(f"<{count * _IN_TABLE}I", *fat, *free)
+    return _header(count) + table + b"".join(entries).ljust(_SECTOR, b"\0") + b"".join(sectors)
 
 
-def _header() -> bytes:
+def _tables(sectors: int) -> int:
+    """Return how many sectors the allocation table needs, its own included; the header has room for 109."""
+    count = 1
+    while count * _IN_TABLE < sectors + count:
+        count += 1
+    assert count <= 109
+    return count
+
+
+def _header(tables: int) -> bytes:
     magic = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(16)
     versions = struct.pack("<5H6x", 0x3E, 3, 0xFFFE, 9, 6)
-    places = struct.pack("<9I", 0, 1, 1, 0, _SMALLEST_STREAM, _END_OF_CHAIN, 0, _END_OF_CHAIN, 0)
-    return magic + versions + places + struct.pack("<109I", 0, *[_FREE] * 108)
+    places = struct.pack("<9I", 0, tables, tables, 0, _SMALLEST_STREAM, _END_OF_CHAIN, 0, _END_OF_CHAIN, 0)
+    return magic + versions + places + struct.pack("<109I", *range(tables), *[_FREE] * (109 - tables))
 
 
 def _entry(name: str, *, kind: int, start: int, size: int, right: int = _NONE, child: int = _NONE) -> bytes:
@@ -97,26 +109,32 @@ def word_95(body: str, *, language: int = 0x409, encoding: str = "cp1252") -> by
 
 def xls(*rows: Sequence[str | float], name: str = "Prices", encrypted: bool = False) -> bytes:
     """Return an Excel 97 workbook of one sheet."""
-    begin = _record(0x809, struct.pack("<4HII", 0x600, 5, 0, 0, 0, 0))
-    locked = _record(0x2F, bytes(54)) if encrypted else b""
-    code_page, end = _record(0x42, struct.pack("<H", 1200)), _record(0x0A, b"")
+    cells = [_xls_cell(row, column, value) for row, line in enumerate(rows) for column, value in enumerate(line)]
+    return xls_of(b"".join(cells), name=name, encrypted=encrypted)
+
+
+def xls_of(records: bytes, *, name: str = "Prices", encrypted: bool = False) -> bytes:
+    """Return an Excel 97 workbook of one sheet that holds these records."""
+    begin = xls_record(0x809, struct.pack("<4HII", 0x600, 5, 0, 0, 0, 0))
+    locked = xls_record(0x2F, bytes(54)) if encrypted else b""
+    code_page, end = xls_record(0x42, struct.pack("<H", 1200)), xls_record(0x0A, b"")
     bound = 4 + 8 + len(name)
     offset = len(begin) + len(locked) + len(code_page) + bound + len(end)
-    sheet = _record(0x85, struct.pack("<IHBB", offset, 0, len(name), 0) + name.encode("latin-1"))
-    cells = [_xls_cell(row, column, value) for row, line in enumerate(rows) for column, value in enumerate(line)]
-    sheet_begin = _record(0x809, struct.pack("<4HII", 0x600, 0x10, 0, 0, 0, 0))
-    stream = begin + locked + code_page + sheet + end + sheet_begin + b"".join(cells) + end
+    sheet = xls_record(0x85, struct.pack("<IHBB", offset, 0, len(name), 0) + name.encode("latin-1"))
+    sheet_begin = xls_record(0x809, struct.pack("<4HII", 0x600, 0x10, 0, 0, 0, 0))
+    stream = begin + locked + code_page + sheet + end + sheet_begin + records + end
     return ole({"Workbook": stream, "\x05SummaryInformation": summary("Prices of May", "Ada")})
 
 
 def _xls_cell(row: int, column: int, value: str | float) -> bytes:
     place = struct.pack("<3H", row, column, 0)
     if isinstance(value, str):
-        return _record(0x204, place + struct.pack("<HB", len(value), 1) + value.encode("utf-16-le"))
-    return _record(0x203, place + struct.pack("<d", value))
+        return xls_record(0x204, place + struct.pack("<HB", len(value), 1) + value.encode("utf-16-le"))
+    return xls_record(0x203, place + struct.pack("<d", value))
 
 
-def _record(kind: int, data: bytes) -> bytes:
+def xls_record(kind: int, data: bytes) -> bytes:
+    """Return one record of a workbook's stream."""
     return struct.pack("<HH", kind, len(data)) + data
 
 

@@ -230,3 +230,45 @@ def test_staff_who_are_no_superusers_see_their_own_rows_only_and_grant_nothing(o
     assert User.objects.get(pk=staff.pk).full_name == "S"
     assert not User.objects.get(pk=staff.pk).is_superuser
     assert ApiKey.objects.filter(revoked_at=None).count() == 2
+
+
+# --- File quotas ------------------------------------------------------------------------------
+
+
+def test_a_superuser_sets_the_quota_of_any_owner(admin: Client, operator: User) -> None:
+    owner = services.owner_of_user(operator)
+    page = f"/admin/accounts/owner/{owner.pk}/quota/"
+    assert "File quota" in admin.get(f"/admin/accounts/owner/{owner.pk}/change/").content.decode()
+
+    set_to = [admin.post(page, {"quota_bytes": given}) for given in ("5000", "")]
+
+    assert [answer.status_code for answer in set_to] == [302, 302]
+    trail = AuditEntry.objects.filter(action="owner.quota_set").order_by("pk").values_list("before", "after")
+    assert list(trail) == [
+        ({"file_quota_bytes": None}, {"file_quota_bytes": 5000}),
+        ({"file_quota_bytes": 5000}, {"file_quota_bytes": None}),
+    ]
+
+
+@pytest.mark.parametrize("given", ["-1", "x", "1.5", str(2**63)])
+def test_a_quota_that_is_no_size_is_refused(admin: Client, operator: User, given: str) -> None:
+    owner = services.owner_of_user(operator)
+
+    answer = admin.post(f"/admin/accounts/owner/{owner.pk}/quota/", {"quota_bytes": given})
+
+    assert (answer.status_code, Owner.objects.get(pk=owner.pk).file_quota_bytes) == (200, None)
+
+
+def test_nobody_lifts_a_bound_that_was_put_on_them() -> None:
+    from django.contrib.auth.models import Permission
+
+    staff = User.objects.create_user("staff@example.com", "the old phrase here", is_staff=True)
+    staff.user_permissions.set(Permission.objects.filter(content_type__app_label="accounts"))
+    client = Client()
+    client.force_login(staff)
+    owner = services.owner_of_user(staff)
+
+    answer = client.post(f"/admin/accounts/owner/{owner.pk}/quota/", {"quota_bytes": "5000"})
+
+    assert (answer.status_code, Owner.objects.get(pk=owner.pk).file_quota_bytes) == (403, None)
+    assert "File quota" not in client.get(f"/admin/accounts/owner/{owner.pk}/change/").content.decode()

@@ -234,5 +234,7 @@ def test_the_summary_counts_by_status(api):
         "status_breakdown": {"uploaded": 0, "processing": 0, "processed": 1, "failed": 0, "deleted": 1},
         "total_size_bytes": 3,
         "recent_uploads_24h": 1,
+        "quota_bytes": None,
+        "quota_used_bytes": 3,
     }
     assert File.objects.get(pk=kept).status == "processed"

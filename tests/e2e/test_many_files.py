@@ -230,7 +230,8 @@ def below(pid: int) -> list[int]:
 def is_extraction(pid: int) -> bool:
     """Tell whether a process is a living extraction child; what has ended shows no command."""
     try:
-        return b"files.extraction_child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        process = Path(f"/proc/{pid}")
+        return (process / "comm").read_bytes() == b"file-child\n" and bool((process / "cmdline").read_bytes())
     except (FileNotFoundError, ProcessLookupError):
         return False
 

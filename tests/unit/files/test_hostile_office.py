@@ -1,14 +1,20 @@
 """Word and Excel files made to do harm: each ends with a code and a sentence that says the limit and the value."""
 
 import io
+import struct
 import warnings
 import zipfile
+from functools import partial
 
 import pytest
+from lxml import etree
 
 from files import sandbox
+from files.extractors import binary_sheet_guard, ooxml
 from files.extractors.base import ExtractionFailed, Limits
-from tests import documents
+from files.extractors.ole import Container
+from tests import documents, old_office
+from tests.unit.files.test_workbooks import xlsb_parts
 
 MIB = 1024**2
 BODY = "<w:p><w:r><w:t>fine</w:t></w:r></w:p>"
@@ -181,3 +187,103 @@ def test_a_good_file_succeeds_after_every_hostile_one(extract, refused):
     refused(CONTAINERS["deep"][0], "docx")
 
     assert extract(word(), "docx").text == "fine\n"
+
+
+def nested(depth):
+    return "<a>" * depth + "</a>" * depth
+
+
+@pytest.mark.parametrize("is_counted_here", [False, True], ids=["by libxml2", "by us"])
+@pytest.mark.parametrize("reading", ["whole", "in pieces"])
+def test_a_part_nested_300_deep_is_refused_whatever_libxml2_bears(monkeypatch, is_counted_here, reading):
+    if is_counted_here:
+        # As newer builds of libxml2 are: with a limit far beyond ours.
+        monkeypatch.setattr(ooxml, "_LIBXML2_COUNTS", False)
+        monkeypatch.setattr(ooxml.etree, "XMLPullParser", partial(etree.XMLPullParser, huge_tree=True))
+    package = ooxml.Package(word({"deep.xml": nested(300), "fine.xml": nested(255)}), Limits())
+
+    def read(name):
+        return package.tree(name) if reading == "whole" else list(package.events(name, ("a",)))
+
+    assert len(read("fine.xml")) in {1, 255}
+    with pytest.raises(ExtractionFailed) as refusal:
+        read("deep.xml")
+    assert (refusal.value.code, refusal.value.message) == (
+        "too_large",
+        "The part deep.xml is nested deeper than 256 elements",
+    )
+
+
+@pytest.mark.parametrize(
+    ("extension", "part", "content"),
+    [
+        ("docx", "word/document.xml", word({"word/document.xml": nested(300)})),
+        (
+            "xlsx",
+            "xl/workbook.xml",
+            documents.zipped(documents.workbook_parts(S="") | {"xl/workbook.xml": nested(300)}),
+        ),
+    ],
+)
+def test_word_and_excel_files_nested_300_deep_are_refused(refused, extension, part, content):
+    assert refused(content, extension) == ("too_large", f"The part {part} is nested deeper than 256 elements")
+
+
+def xls_with(cells, *, bounds=None):
+    """Return an XLS of numbers at these places (row, column), with a record of the sheet's bounds if given."""
+    records = [] if bounds is None else [old_office.xls_record(0x200, struct.pack("<IIHHH", *bounds, 0))]
+    records += [old_office.xls_record(0x203, struct.pack("<3Hd", *cell, 0, 1.5)) for cell in cells]
+    return old_office.xls_of(b"".join(records))
+
+
+def xlsb_with(cells):
+    """Return an XLSB of numbers at these places (row, column)."""
+    records = b""
+    for row, column in cells:
+        records += b"\x00\x19" + struct.pack("<I", row) + bytes(21) + b"\x05\x10" + struct.pack("<IId", column, 0, 1.5)
+    parts = xlsb_parts("first")
+    sheet = "xl/worksheets/sheet1.bin"
+    end = parts[sheet].index(b"\x92\x01")
+    return documents.zipped(parts | {sheet: parts[sheet][:end] + records + parts[sheet][end:]})
+
+
+@pytest.mark.parametrize(
+    ("extension", "content", "spread"),
+    [
+        ("xls", xls_with([(0, 0), (65535, 255)]), "Sheet 1 spreads 2 cells over 16777216"),
+        ("xls", xls_with([(0, 0), (65535, 65535)]), "Sheet 1 spreads 2 cells over 4294967296"),
+        ("xls", xls_with([(0, 0)], bounds=(0, 1048576, 0, 16384)), "Sheet 1 spreads 1 cells over 17179869184"),
+        ("xls", xls_with([(0, 0)], bounds=(9, 1, 0, 1)), "Sheet 1 spreads 1 cells over 4294967288"),
+        ("xlsb", xlsb_with([(1048575, 16383)]), "xl/worksheets/sheet1.bin spreads 2 cells over 17179869184"),
+    ],
+)
+def test_binary_workbooks_with_cells_far_apart_are_refused_before_a_grid_is_made(refused, extension, content, spread):
+    most = "the limit is 5000000 cells when over 50 times the cells present"
+
+    assert len(content) < 10_000
+    assert refused(content, extension) == ("too_large", f"{spread}; {most}")
+
+
+def test_a_binary_workbook_that_claims_all_of_its_formats_grid_is_read(extract):
+    content = xls_with([(0, 0), (65535, 1)], bounds=(0, 65536, 0, 256))
+
+    assert extract(content, "xls").text == "Prices\n1.5\n\t1.5\n"
+
+
+def test_cells_beyond_what_is_looked_at_count_for_the_workbook(extract, monkeypatch):
+    # Of these thirty rows, the five that are looked at would be too few for their grid.
+    content = xls_with([(row, column) for row in range(0, 3_000, 100) for column in range(0, 256, 5)])
+    monkeypatch.setattr(binary_sheet_guard, "_SEEN_BYTES", 4096)
+    stream = Container(content, kind="Excel workbook").read("Workbook")
+
+    binary_sheet_guard.check_xls(stream, Limits(max_grid_cells=1000))
+
+    assert extract(content, "xls").metadata["excel_total_rows"] == 30
+
+
+@pytest.mark.parametrize("cut", range(0, 60, 7))
+def test_a_binary_workbook_cut_anywhere_is_looked_at_as_far_as_it_goes(cut):
+    records = xls_with([(0, 0), (1, 1)])
+    stream = Container(records, kind="Excel workbook").read("Workbook").rstrip(b"\0")
+
+    binary_sheet_guard.check_xls(stream[: len(stream) - cut], Limits())

@@ -56,7 +56,7 @@ def test_a_lost_lease_abandons_the_work(document):
 
 
 def test_a_child_that_dies_without_an_answer_has_crashed(document, monkeypatch):
-    monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
+    monkeypatch.setattr(sys, "executable", "/bin/false")
 
     with pytest.raises(sandbox.ChildDied, match="exit code 1") as died:
         sandbox.run_extraction(document(b"words"), "txt", Limits())
@@ -78,7 +78,7 @@ def test_a_child_that_fails_over_tables_has_told_the_text(document, tmp_path, mo
     done = '{"done": {"metadata": {}, "tables": [], "truncated": false}}'.replace(": {", ":{", 1)
     program.write_text(f"""#!/bin/sh\necho '{{"text": "words"}}'\necho '{done}'\n{end}\n""")
     program.chmod(0o755)
-    monkeypatch.setattr(sandbox.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
 
     result = sandbox.run_extraction(document(b"%PDF-"), "pdf", Limits(wall_seconds=0.5))
 

@@ -1,0 +1,247 @@
+"""What the storage does when the disk is full, the folder is gone, or bytes are read in part."""
+
+import contextlib
+import errno
+import io
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+from django.core.files.storage import FileSystemStorage
+
+from files import services, stored_bytes
+from files.errors import StorageFull, StorageUnavailable
+from files.models import File
+from files.storage_errors import translated
+
+
+class OtherStorage(FileSystemStorage):
+    """Stands for a storage that is no local folder; `broken` is what the next call meets instead of its work.
+
+    Its servers cannot run here (GCS, Azure); S3's does, in tests/e2e.
+    """
+
+    broken: Exception | None = None
+    loses_bytes = 0
+
+    def path(self, name):
+        raise NotImplementedError
+
+    def _at(self, name):
+        if OtherStorage.broken:
+            raise OtherStorage.broken
+        return Path(self.location) / name
+
+    def exists(self, name):
+        return self._at(name).exists()
+
+    def size(self, name):
+        return self._at(name).stat().st_size
+
+    def listdir(self, path):
+        return [], [item.name for item in self._at("").iterdir()]
+
+    def delete(self, name):
+        self._at(name).unlink(missing_ok=True)
+
+    def _open(self, name, mode="rb"):
+        return self._at(name).open(mode)
+
+    def _save(self, name, content):
+        data = content.read()
+        self._at(name).write_bytes(data[: len(data) - self.loses_bytes])
+        return name
+
+
+@pytest.fixture
+def other_storage(settings, storage_folder) -> Iterator[type[OtherStorage]]:
+    entry = {"BACKEND": f"{__name__}.OtherStorage", "OPTIONS": {"location": str(storage_folder)}}
+    settings.STORAGES = settings.STORAGES | {"default": entry}
+    yield OtherStorage
+    OtherStorage.broken, OtherStorage.loses_bytes = None, 0
+
+
+@contextlib.contextmanager
+def no_file_over(size_bytes: int) -> Iterator[None]:
+    """Let the system refuse larger files to this process: a real refusal in the middle of a write."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_write_that_the_disk_refuses_in_the_middle_leaves_nothing(upload, storage_folder):
+    with no_file_over(100_000), pytest.raises(StorageFull):
+        upload(b"a" * 200_000, "a.txt")
+
+    assert not File.objects.exists()
+    assert [path for path in storage_folder.rglob("*") if path.is_file()] == []
+    assert upload(b"a" * 200_000, "a.txt").file_size == 200_000
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_no_room_is_full_and_what_else_the_system_says_is_unavailable(code):
+    with pytest.raises(StorageFull), translated():
+        raise OSError(code, "refused")
+    with pytest.raises(StorageUnavailable, match="Permission denied"), translated():
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ClientError({"Error": {"Code": "NoSuchBucket"}}, "PutObject"), "its bucket does not exist"),
+        (ClientError({"Error": {"Code": "SignatureDoesNotMatch"}}, "PutObject"), "it refuses our credentials"),
+        (ClientError({"Error": {"Code": "SlowDown"}}, "PutObject"), "it answers SlowDown"),
+        (EndpointConnectionError(endpoint_url="http://x"), "it does not answer"),
+    ],
+)
+def test_a_librarys_error_becomes_a_reason(error, reason):
+    with pytest.raises(StorageUnavailable) as raised, translated():
+        raise error
+
+    assert (raised.value.reason, raised.value.status) == (reason, 503)
+
+
+def test_an_error_of_our_own_stays_what_it_is():
+    with pytest.raises(ZeroDivisionError), translated():
+        _ = 1 / 0
+
+
+def test_missing_bytes_are_missing_only_where_the_storage_is_there(upload, storage_folder):
+    file = upload(b"x", "a.txt")
+    (storage_folder / file.file_path).unlink()
+    with pytest.raises(FileNotFoundError):
+        stored_bytes.open_span(file.file_path)
+
+    storage_folder.rename(storage_folder.with_name("elsewhere"))
+
+    with pytest.raises(StorageUnavailable), stored_bytes.opened(file.file_path):
+        pass
+
+
+@pytest.mark.parametrize("is_local", [True, False])
+def test_a_span_is_read_in_chunks_up_to_its_end(upload, request, is_local):
+    if not is_local:
+        request.getfixturevalue("other_storage")
+    content = bytes(range(97, 123)) * 10_000
+    name = upload(content, "a.txt").file_path
+
+    spans = [stored_bytes.open_span(name, *bounds) for bounds in ((), (5,), (5, 9), (5, 200_000))]
+
+    assert b"".join(spans[0]) == content
+    assert b"".join(spans[1]) == content[5:]
+    assert b"".join(spans[2]) == content[5:10]
+    assert [len(chunk) for chunk in spans[3]] == [65_536, 65_536, 65_536, 200_000 - 4 - 3 * 65_536]
+    with stored_bytes.opened(name) as descriptor:
+        assert os.read(descriptor, 10) == content[:10]
+
+
+def test_an_object_that_arrived_in_part_is_removed_and_refused(upload, other_storage, storage_folder):
+    other_storage.loses_bytes = 1
+
+    with pytest.raises(StorageUnavailable, match="it kept 4 of 5 bytes"):
+        upload(b"words", "a.txt")
+
+    assert (list(storage_folder.iterdir()), File.objects.count()) == ([], 0)
+
+
+def test_an_outage_in_the_middle_of_a_read_is_told(upload, other_storage):
+    span = stored_bytes.open_span(upload(b"words", "a.txt").file_path)
+    span.close()
+
+    class Gone(io.RawIOBase):
+        def read(self, size=-1):
+            raise OSError(errno.ECONNRESET, "Connection reset")
+
+    span._stream = Gone()
+    with pytest.raises(StorageUnavailable, match="Connection reset"):
+        next(span)
+
+
+# --- Extraction and deletion while the storage is down --------------------------------------------
+
+
+@pytest.fixture
+def down(other_storage, settings):
+    settings.RETRY_BASE_SECONDS = 100.0
+
+    def _down(error: Exception | None) -> None:
+        other_storage.broken = error
+
+    return _down
+
+
+def test_a_file_is_not_blamed_for_its_storage_and_waits(upload, down):
+    services.extraction._outages.over()
+    file = upload(b"words", "a.txt")
+    down(ConnectionError("gone"))
+
+    assert services.extract_due_files(budget_seconds=0) is False
+
+    file.refresh_from_db()
+    assert (file.status, file.error_code, file.retry_count, file.claimed_by) == ("processing", "", 0, "")
+    assert file.lease_until is not None
+    assert services.sweep_files() == 0
+    down(None)
+    File.objects.update(lease_until=None)
+    services.extract_due_files()
+    file.refresh_from_db()
+    assert (file.status, file.recoveries) == ("processed", 0)
+
+
+def test_the_pause_doubles_up_to_a_minute_and_begins_anew(settings):
+    settings.RETRY_BASE_SECONDS = 1.0
+    outages = services.extraction._Outages()
+
+    assert [outages.pause_seconds() for _ in range(7)] == [2, 4, 8, 16, 32, 60, 60]
+    outages.over()
+    assert outages.pause_seconds() == 2
+
+
+def test_a_deletion_leaves_bytes_for_later_where_the_storage_is_down(
+    upload, down, storage_folder, django_capture_on_commit_callbacks
+):
+    file = upload(b"words", "a.txt")
+    down(ConnectionError("gone"))
+    with django_capture_on_commit_callbacks(execute=True):
+        services.delete_file(file)
+    assert services.deletion.remove_left_bytes() == 0
+    assert [path.name for path in storage_folder.iterdir()] == [file.filename]
+
+    down(None)
+
+    assert services.deletion.remove_left_bytes() == 1
+    assert list(storage_folder.iterdir()) == []
+
+
+def test_left_bytes_that_somebody_has_uploaded_again_stay(
+    upload, down, storage_folder, django_capture_on_commit_callbacks
+):
+    file = upload(b"words", "a.txt")
+    down(ConnectionError("gone"))
+    with django_capture_on_commit_callbacks(execute=True):
+        services.delete_file(file)
+    down(None)
+    again = upload(b"words", "b.txt")
+
+    services.deletion.remove_left_bytes()
+
+    assert [path.name for path in storage_folder.iterdir()] == [again.filename]
+
+
+def test_a_half_written_upload_of_a_killed_process_goes_after_a_day(storage_folder):
+    incoming = storage_folder / "incoming"
+    incoming.mkdir()
+    for name, age_seconds in (("old.upload", 25 * 3600), ("young.upload", 60)):
+        (incoming / name).write_bytes(b"half")
+        os.utime(incoming / name, (time.time() - age_seconds,) * 2)
+
+    assert stored_bytes.remove_abandoned() == 1
+    assert [path.name for path in incoming.iterdir()] == ["young.upload"]
