@@ -26,6 +26,9 @@ READY_SECONDS = 60
 _GRPC = 10_000
 _HIGHEST_PORT = 65_535
 
+# Beside the interpreter, which need not be in PATH; None where the package has no wheel for the system.
+PROGRAM = shutil.which("weed", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]))
+
 
 class S3Server:
     """One server with its folder; ports stay the same over a restart."""
@@ -107,7 +110,7 @@ class S3Server:
         ports = [f"-{'s3' if name == 's3' else name}.port={port}" for name, port in self._ports.items()]
         folder = self._folder / "data"
         return [
-            *(shutil.which("weed") or str(Path(sys.executable).with_name("weed")), "-logtostderr", "server"),
+            *(str(PROGRAM), "-logtostderr", "server"),
             *(f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-s3", "-filer"),
             *(f"-s3.config={self._folder / 's3.json'}", "-volume.max=400", "-master.volumeSizeLimitMB=64", *ports),
             *("-s3.port.iceberg=0", "-volume.minFreeSpace=1", "-master.electionTimeout=1s"),

