@@ -11,7 +11,7 @@ LANE ?= flow
 MAKEFLAGS += --no-print-directory
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev demo stop logs shell worker beat test check format openapi reference lock bench chaos mutants
+.PHONY: help run dev demo stop logs shell worker beat test check format openapi reference lock bench chaos mutants fuzz
 
 help:                ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -79,7 +79,7 @@ reference:           ## write docs/reference
 lock:                ## pin requirements/*.in again, with hashes (ARGS=--upgrade for newer versions)
 	@$(PYTHON) -m venv .venv/lock
 	@.venv/lock/bin/python -m pip install --quiet uv
-	@cd requirements && for name in base embedded dev bench; do \
+	@cd requirements && for name in base embedded dev bench gcs azure; do \
 	  ../.venv/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	    $(ARGS) $$name.in -o $$name.txt || exit 1; \
 	done
@@ -95,3 +95,7 @@ chaos:               ## SIGKILL everywhere, then look whether anything was lost
 mutants:             ## planted bugs that chaos must find
 	$(BOOTSTRAP) dev
 	@$(FRESH) -- $(PY) -m tests.chaos.mutants $(ARGS)
+
+fuzz:                ## damaged documents of every format: text or a code, and nothing else
+	$(BOOTSTRAP) dev
+	@$(FRESH) --fast -- $(PY) -m tests.fuzz $(ARGS)

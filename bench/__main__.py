@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from bench import bare_celery, latency, loops, machine, per_step, servers, stack, stored, throughput, uploads
+from bench import bare_celery, formats, latency, loops, machine, per_step, servers, stack, stored, throughput, uploads
 from bench.processes import Peer, environment
 from bench.report import Result, median, table, write_json
 from bench.servers import PEERS, Servers
 from bench.workloads import FIVE_PURE_STEPS
 from config.launcher import plan
 
-PARTS = ("throughput", "steps", "latency", "profile", "loops", "uploads", "stored", "lists")
+PARTS = ("throughput", "steps", "latency", "profile", "loops", "uploads", "formats", "stored", "lists")
 
 
 def main() -> None:
@@ -68,7 +68,10 @@ def _measure(found: Servers, ours: Peer, options: argparse.Namespace) -> list[Re
         results += _loops(found, ours, options.rounds)
     if "uploads" in options.parts:
         _say("upload to done next to its bytes written and its text extracted by themselves")
-        results += _uploads(found)
+        results += _uploads(found, options.rounds)
+    if "formats" in options.parts:
+        _say("every format next to the raw library and to markitdown")
+        results += formats.measure(found.folder / "formats", env=environment(found), rounds=max(options.rounds, 7))
     if "stored" in options.parts:
         _say(f"the same beside {options.stored:,} stored executions and beside none, in turn")
         results += _stored(found, options)
@@ -153,9 +156,10 @@ def _stored(found: Servers, options: argparse.Namespace) -> list[Result]:
     return [Result(name, "1/s", median(beside), median(alone), aim=1 / 1.2, more_is_better=True)]
 
 
-def _uploads(found: Servers) -> list[Result]:
+def _uploads(found: Servers, rounds: int) -> list[Result]:
     with stack.running(found) as port:
-        return uploads.measure(port, found.folder / "alone", files=200)
+        measured = uploads.measure(port, found.folder / "alone", files=200)
+        return measured + uploads.per_second(port, found.folder / "written", files=400, rounds=rounds)
 
 
 def _lists(found: Servers, executions: int) -> list[Result]:

@@ -207,7 +207,7 @@ def _fill_branches(base: int) -> None:
 def _fill_contents(base: int) -> None:
     text = "repeat('Invoice ' || row.id || ' of Example Ltd for paper and ink. ', 60)"
     source = "(SELECT * FROM files WHERE id > %(base)s AND status = 'processed') row"
-    _insert(FileContent, source, {"base": base}, file="row.id", text=text)
+    _insert(FileContent, source, {"base": base}, file="row.id", text=text, search=f"to_tsvector('simple', {text})")
 
 
 def _fill_evaluations(base: int) -> None:

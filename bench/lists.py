@@ -78,6 +78,7 @@ def admin_paths(execution: Execution, file: File, workflow: Workflow) -> Paths:
         "files failed": f"{files}?status__exact=failed",
         "files by name": f"{files}?q=invoice-1777",
         "files by a name that is not there": f"{files}?q=nowhere",
+        "files by a word of one text": f"{files}?q={file.pk}+paper",
         "files by id": f"{files}?q={file.pk}",
         "files by UUID": f"{files}?q={file.uuid}",
         "files, last page": f"{files}?p=200",
@@ -115,6 +116,8 @@ def api_paths(execution: Execution, file: File, workflow: Workflow) -> Paths:
         "files": files,
         "files processed": f"{files}?status=processed",
         "files failed": f"{files}?status=failed",
+        "files by words of one text": f"{files}?search={file.pk}+paper",
+        "files by words that no text has": f"{files}?search=nowhere",
         "files at offset 190,000": f"{files}?offset=190000",
         "workflows": "/api/v1/workflows",
     }

@@ -50,11 +50,11 @@ def started(command: Sequence[str], *, env: Mapping[str, str], log: Path) -> Ite
 class Peer:
     """A long-lived child that answers one JSON line per JSON line (`serve` is its other side)."""
 
-    def __init__(self, module: str, *, env: Mapping[str, str], log: Path) -> None:
+    def __init__(self, module: str, *arguments: str, env: Mapping[str, str], log: Path) -> None:
         self._log = log
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [sys.executable, "-m", module, *arguments],
                 env=dict(env),
                 cwd=plan.ROOT,
                 stdin=subprocess.PIPE,

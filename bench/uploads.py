@@ -4,20 +4,26 @@ The reference is what the machine needs for the same file when nothing else has 
 and extract them in a child of their own. Both are measured in turn, so that whatever else runs slows both.
 """
 
+import contextlib
 import os
+import queue
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.report import Result
+from bench.report import Result, median
 from bench.stack import Client
 from files import sandbox
 from files.extractors.base import Limits
 
 WARM_UP = 10
+CLIENTS = 4
+TEXT_BYTES = 100 * 1024
 PAGES = 2
 LINES_ON_PAGE = 40
 POLL_SECONDS = 0.002
@@ -54,6 +60,58 @@ def measure(port: int, folder: Path, files: int) -> list[Result]:
     return _results(taken[WARM_UP:])
 
 
+def per_second(port: int, folder: Path, *, files: int, rounds: int) -> list[Result]:
+    """Upload files of 100 KiB from CLIENTS connections, in turn with writing and syncing the like by themselves.
+
+    The workers of the same machine extract meanwhile what has come in.
+    """
+    folder.mkdir(exist_ok=True)
+    uploaded, written = [], []
+    for turn in range(rounds + 1):
+        contents = [_text(turn, number) for number in range(files)]
+        written.append(files / _seconds(partial(_write_one, folder), contents))
+        with contextlib.ExitStack() as stack:
+            free = queue.SimpleQueue[Client]()
+            for _ in range(CLIENTS):
+                free.put(stack.enter_context(Client(port)))
+            uploaded.append(files / _seconds(partial(_upload, free), contents))
+        for path in folder.iterdir():
+            path.unlink()
+    name = f"uploads of {TEXT_BYTES // 1024} KiB by {CLIENTS} clients, next to files written and synced"
+    return [Result(name, "1/s", median(uploaded[1:]), median(written[1:]), more_is_better=True)]
+
+
+def _text(turn: int, number: int) -> tuple[str, bytes]:
+    line = f"{turn} {number} of a text that no other upload has\n".encode()
+    return f"{number}.txt", (line * (TEXT_BYTES // len(line) + 1))[:TEXT_BYTES]
+
+
+def _seconds(act: Callable[[tuple[str, bytes]], None], items: Sequence[tuple[str, bytes]]) -> float:
+    """Return how long it takes to do something with all items, CLIENTS at once."""
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        began_at = time.perf_counter()
+        list(pool.map(act, items))
+        return time.perf_counter() - began_at
+
+
+def _upload(free: "queue.SimpleQueue[Client]", item: tuple[str, bytes]) -> None:
+    client = free.get()
+    client.upload("/api/v1/files/upload", *item)
+    free.put(client)
+
+
+def _write_one(folder: Path, item: tuple[str, bytes]) -> None:
+    name, content = item
+    _write(folder / name, content)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 def _once(client: Client, workflow_id: int, path: Path, number: int) -> Times:
     lines = [f"Invoice {number}, line {line}: 3 crates of apples, 12.50" for line in range(PAGES * LINES_ON_PAGE)]
     content = pdf(lines)
@@ -68,10 +126,7 @@ def _once(client: Client, workflow_id: int, path: Path, number: int) -> Times:
 
 def _alone_ms(path: Path, content: bytes) -> float:
     began_at = time.perf_counter()
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    _write(path, content)
     extracted = sandbox.run_extraction(path, "pdf", Limits())
     milliseconds = (time.perf_counter() - began_at) * 1000
     if extracted.metadata["pdf_pages"] != PAGES:
@@ -122,14 +177,19 @@ def _percentiles(values: Sequence[float]) -> dict[int, float]:
 def pdf(lines: Sequence[str]) -> bytes:
     """Return a PDF of two pages that share these lines. Lines are ASCII without brackets and backslashes."""
     half = len(lines) // PAGES
-    streams = [_page_content(lines[at * half : (at + 1) * half]) for at in range(PAGES)]
-    kids = " ".join(f"{4 + 2 * at} 0 R" for at in range(PAGES))
+    return pdf_pages([lines[at * half : (at + 1) * half] for at in range(PAGES)])
+
+
+def pdf_pages(pages: Sequence[Sequence[str]]) -> bytes:
+    """Return a PDF by the lines of each page."""
+    kids = " ".join(f"{4 + 2 * at} 0 R" for at in range(len(pages)))
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
-        f"<< /Type /Pages /Kids [{kids}] /Count {PAGES} /MediaBox [0 0 595 842] >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} /MediaBox [0 0 595 842] >>",
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]
-    for at, stream in enumerate(streams):
+    for at, lines in enumerate(pages):
+        stream = _page_content(lines)
         font = "<< /Font << /F1 3 0 R >> >>"
         objects.append(f"<< /Type /Page /Parent 2 0 R /Resources {font} /Contents {5 + 2 * at} 0 R >>")
         objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
@@ -142,11 +202,13 @@ def _page_content(lines: Sequence[str]) -> str:
 
 def _pdf_file(objects: Sequence[str]) -> bytes:
     """Number the objects from 1, and end with the table of where each begins."""
-    written, offsets = "%PDF-1.4\n", []
+    written, offsets = ["%PDF-1.4\n"], []
+    length = len(written[0])
     for number, content in enumerate(objects, 1):
-        offsets.append(len(written))
-        written += f"{number} 0 obj\n{content}\nendobj\n"
+        offsets.append(length)
+        written.append(f"{number} 0 obj\n{content}\nendobj\n")
+        length += len(written[-1])
     table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
     size = len(objects) + 1
-    end = f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(written)}\n%%EOF\n"
-    return f"{written}xref\n0 {size}\n0000000000 65535 f \n{table}{end}".encode("ascii")
+    end = f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{length}\n%%EOF\n"
+    return f"{''.join(written)}xref\n0 {size}\n0000000000 65535 f \n{table}{end}".encode("ascii")

@@ -1,0 +1,1 @@
+"""Damaged documents through the true path of extraction (`make fuzz`)."""
