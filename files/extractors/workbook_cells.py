@@ -117,9 +117,10 @@ def cell_text(value: Any) -> str:
 
 def _number(value: float) -> str:
     """Return a number with the 15 digits that Excel keeps."""
-    if value.is_integer() and abs(value) < _LARGEST_EXACT_FLOAT:
+    text = f"{value + 0.0:.15g}"  # the sum makes -0.0 a 0
+    if "e" in text and value.is_integer() and abs(value) < _LARGEST_EXACT_FLOAT:
         return str(int(value))
-    return f"{value:.15g}"
+    return text
 
 
 def _duration(value: timedelta) -> str:
