@@ -3,10 +3,11 @@
 A plain child spends most of a small file's time on loading Python and the parsers. The server
 (`files.fork_server_main`) has loaded them once and forks a child per file.
 
-There is one server per process that extracts, not one per machine: it is started by a process on its first file, hangs
-on a socket pair that only those two hold, and ends with it. So there is no address to find or to guard, no stale lock,
-no server of an older release, and no worker that another's server could fail. The price is about 30 MB per such
-process. Threads share their process's server; a forked process starts its own.
+A worker of the lane `files` starts one before its pool is forked (`share`), and all its processes use it. Any other
+process that reads files (web, `flow`) starts one of its own on its first file. A server hangs on a socket pair that
+only its users hold, and ends with the last of them. So there is no address to find or to guard, no stale lock, no
+server of an older release, and no worker that another's server could fail. The price is about 30 MB each. Threads use
+their process's server; a forked process leaves one that is not shared to its parent.
 
 Every request has a pipe for the answer and a status socket of its own, so askers wait for their own file only.
 """
@@ -25,8 +26,9 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from files.child_process import PROJECT, WAIT_SECONDS, NoChild
-from files.fork_server_main import MAX_REQUEST_BYTES, REFUSED, STARTED
+from files.fork_server_main import MAX_REQUEST_BYTES, REFUSED, STARTED, STAYS
 
+PROGRAM = "files.fork_server_main"
 _SEND_SECONDS = 5.0
 # A killed child may have to finish a read from a slow disk before it ends.
 _KILL_SECONDS = 5.0
@@ -46,6 +48,17 @@ def start(source: int, request: dict[str, Any]) -> "WarmChild":
         return _server().fork(source, json.dumps(request).encode())
     except OSError as error:
         raise NoChild(str(error)) from error
+
+
+def share() -> None:
+    """Start a server that the processes to be forked from this one use too; it stays however seldom it is asked.
+
+    Where it cannot be started, or once it has died, each process starts its own on its next file.
+    """
+    global _current
+    with _choosing, suppress(OSError):
+        if is_supported():
+            _current = _current or _Server(is_shared=True)
 
 
 def running_pid() -> int | None:
@@ -115,14 +128,16 @@ class WarmChild:
 class _Server:
     """One server process and the socket that it hangs on."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_shared: bool = False) -> None:
         self.has_served = False
+        self.is_shared = is_shared
+        self.is_inherited = False
         self._sending = threading.Lock()
         self._control, far_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.settimeout(_SEND_SECONDS)
         with far_end:
             self._process = subprocess.Popen(  # noqa: S603  (our own program)
-                [sys.executable, "-E", "-s", "-m", "files.fork_server_main", str(far_end.fileno())],
+                [sys.executable, "-E", "-s", "-m", PROGRAM, str(far_end.fileno()), *([STAYS] if is_shared else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -159,7 +174,7 @@ class _Server:
     def is_alive(self) -> bool:
         """Tell whether the process runs and holds its end of the socket, which it lets go of first."""
         control = self._control.fileno()
-        if control < 0 or self._process.poll() is not None:
+        if control < 0 or (not self.is_inherited and self._process.poll() is not None):
             return False
         waiting = select.poll()
         waiting.register(control, select.POLLIN)
@@ -170,7 +185,7 @@ class _Server:
             self.discard()
 
     def discard(self) -> None:
-        """End the process and its children; the next file starts another one."""
+        """End the process and its children, or let go of an inherited one; the next file starts another one."""
         global _current, _cold_until
         with _choosing:
             if _current is not self:
@@ -178,16 +193,22 @@ class _Server:
             _current = None
             if not self.has_served:
                 _cold_until = time.monotonic() + _COLD_SECONDS
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
-        self._process.wait()
+        # Only who started it knows that the number is still its own.
+        if not self.is_inherited:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+            self._process.wait()
         with self._sending:
             self._control.close()
 
-    def forget(self) -> None:
-        """Let go of the parent's server in a forked process, which may neither use it nor keep it alive."""
-        self._control.close()
+    def inherit(self) -> "_Server | None":
+        """Return what a forked process has of its parent's server: the same if shared; else it lets go of it."""
         self._process.returncode = 0
+        if not self.is_shared:
+            self._control.close()
+            return None
+        self.is_inherited, self._sending = True, threading.Lock()
+        return self
 
 
 _choosing = threading.Lock()
@@ -209,16 +230,15 @@ def _server() -> _Server:
 
 
 def _begin_anew() -> None:
-    """Start without a server after a fork; another thread may have held the lock."""
+    """Begin after a fork with a shared server or none; another thread may have held the locks."""
     global _choosing, _current
-    server, _current, _choosing = _current, None, threading.Lock()
-    if server is not None:
-        server.forget()
+    _choosing = threading.Lock()
+    _current = _current and _current.inherit()
 
 
 def _end() -> None:
     """End the server with its process, which would also end by itself."""
-    if _current is not None:
+    if _current is not None and not _current.is_inherited:
         _current.discard()
 
 

@@ -27,6 +27,8 @@ from files import extraction_child
 from files.extractors import registry
 
 STARTED, REFUSED = b"started", b"refused"
+# The argument of a server that does not end for want of work.
+STAYS = "stays"
 MAX_REQUEST_BYTES = 100 * 1024
 # The extractors of all formats, and what some of them import only when they run. Left out is what takes long anyway
 # (pdfplumber, Tesseract) or is seldom wanted (chardet).
@@ -43,7 +45,7 @@ def main() -> None:
     extraction_child.hold_threads_down()
     _preload()
     _allow_descriptors()
-    ForkServer(control).serve()
+    ForkServer(control).serve(idle_seconds=None if STAYS in sys.argv else _IDLE_SECONDS)
 
 
 def _preload() -> None:
@@ -75,10 +77,10 @@ class ForkServer:
         self._selector.register(_death_bell(), selectors.EVENT_READ, self._collect)
         self._is_over = False
 
-    def serve(self) -> None:
-        """Fork and collect children until the end."""
+    def serve(self, *, idle_seconds: float | None) -> None:
+        """Fork and collect children until the end, or until nothing has been asked for so long."""
         while not self._is_over:
-            events = self._selector.select(None if self._at_work else _IDLE_SECONDS)
+            events = self._selector.select(None if self._at_work else idle_seconds)
             if not events and not self._at_work:
                 return
             for key, _ in events:

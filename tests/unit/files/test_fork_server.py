@@ -362,6 +362,46 @@ print(read() == first)
     assert shown.stdout == "True True\nTrue\n"
 
 
+def test_a_shared_server_serves_every_process_forked_later_and_ends_with_the_last_of_them(commands):
+    path = commands("text = f'{os.getppid()}'")
+    work = f"""
+import os, signal, sys
+from files import fork_server, sandbox
+from files.extractors.base import Limits
+sys.executable = {sys.executable!r}
+read = lambda: int(sandbox.run_extraction({str(path)!r}, "txt", Limits(), warm=True).text)
+fork_server.share()
+shared = fork_server.running_pid()
+def elsewhere(do):
+    if pid := os.fork():
+        os.waitpid(pid, 0)
+    else:
+        do()
+        sys.exit(0)
+def meet_its_end():
+    os.kill(shared, signal.SIGKILL)
+    own = read()
+    print(own not in (shared, os.getpid()), own == fork_server.running_pid(), flush=True)
+for turn in range(2):
+    elsewhere(lambda: print(read() == shared == fork_server.running_pid(), flush=True))
+print(read() == shared, flush=True)
+elsewhere(meet_its_end)
+fork_server.share()
+print(read() != shared, flush=True)
+print(fork_server.running_pid(), flush=True)
+"""
+    python = PYTHON
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    shown = subprocess.run(
+        [python, "-c", work], cwd=PROJECT, env=environment, capture_output=True, text=True, check=True
+    )
+
+    *told, last = shown.stdout.split("\n")[:-1]
+    assert told == ["True", "True", "True", "True True", "True"]
+    assert comes(lambda: not is_running(int(last)))
+
+
 def test_a_request_too_long_for_the_server_is_left_to_a_plain_child(tmp_path):
     (tmp_path / "file.txt").write_text("words")
     request = {"job": "extract", "extension": "txt", "long": "x" * 110_000}
