@@ -66,6 +66,8 @@ def _azure() -> dict[str, Any]:
         "endpoint_suffix": env.text("AZURE_ENDPOINT_SUFFIX", default="core.windows.net"),
         "location": env.text("AZURE_PREFIX").strip("/"),
         "overwrite_files": True,
+        # Left alone it tries for minutes, and whoever asks waits with it.
+        "client_options": {"retry_total": 1, "connection_timeout": 3, "read_timeout": 20},
         "max_memory_size": _MEMORY_BYTES,
     }
 

@@ -3,14 +3,17 @@
 import io
 import json
 import os
+import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, Any
 
 from files import answers
-from files.extractors.base import ExtractionFailed, Limits
+from files.extractors.base import Limits
 
 _LONGEST_LINE_BYTES = 64 * 1024
+_EXTENSION = re.compile(r"[a-z0-9]{1,16}")
 LINES_BYTES = 1024**2
 
 
@@ -30,29 +33,32 @@ def read(answer: IO[bytes], return_code: int, limits: Limits) -> list[MadePart]:
 
     The child read a stranger's file, so nothing that it says is trusted: lengths must fit the answer.
     """
+    with suppress(*answers.NOT_OURS):
+        return _read(answer, limits)
+    raise answers.death(return_code, limits)
+
+
+def _read(answer: IO[bytes], limits: Limits) -> list[MadePart]:
     length = answer.seek(0, os.SEEK_END)
     answer.seek(0)
     parts: list[MadePart] = []
     for line in _lines(answer):
         if "error" in line:
-            raise ExtractionFailed(line["error"]["code"], _storable(line["error"]["message"]))
-        if "done" in line:
+            raise answers.failure(line["error"])
+        if "done" in line and parts:
             return parts
         part = _part(line, answer.tell())
         if part is None or part.start + part.size_bytes > length or len(parts) >= limits.max_made_files:
             break
         answer.seek(part.size_bytes, os.SEEK_CUR)
         parts.append(part)
-    raise answers.death(return_code, limits)
+    raise ValueError("the answer has no end")
 
 
 def _lines(answer: IO[bytes]) -> Iterator[dict[str, Any]]:
     """Yield the JSON of the lines, as far as there are any where lines should be."""
     while line := answer.readline(_LONGEST_LINE_BYTES):
-        try:
-            parsed = json.loads(line)
-        except ValueError:
-            return
+        parsed = json.loads(line)
         if not isinstance(parsed, dict):
             return
         yield parsed
@@ -62,13 +68,11 @@ def _part(line: dict[str, Any], start: int) -> MadePart | None:
     made = line.get("made")
     if not isinstance(made, dict) or not isinstance(made.get("size"), int) or made["size"] < 0:
         return None
-    facts = {name: value for name, value in made["facts"].items() if isinstance(value, int)}
-    return MadePart(str(made["extension"]), _storable(made["label"]), facts, start, made["size"])
-
-
-def _storable(text: str) -> str:
-    """Return what PostgreSQL can hold: no U+0000, no lone surrogates."""
-    return text.encode(errors="replace").decode().replace("\x00", "")
+    # It becomes a part of the name in the storage, where `x/../y` would be somebody else's bytes.
+    if not _EXTENSION.fullmatch(made["extension"]):
+        return None
+    facts = {answers.storable(name): value for name, value in made["facts"].items() if isinstance(value, int)}
+    return MadePart(made["extension"], answers.storable(made["label"]), facts, start, made["size"])
 
 
 class PartStream(io.RawIOBase):

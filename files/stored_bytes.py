@@ -16,7 +16,7 @@ from typing import IO, Any, cast
 
 from django.core.files import File as StorageFile
 from django.core.files.storage import default_storage
-from django.db import connection
+from django.db import Error, connection
 
 from core import ids
 from files.errors import StorageUnavailable
@@ -26,6 +26,9 @@ CHUNK_BYTES = 64 * 1024
 SPOOL_SUFFIX = ".upload"
 _INCOMING = "incoming"
 _ABANDONED = ("*.part", f"*{SPOOL_SUFFIX}")
+_NOTE_SUFFIX = ".unclaimed"
+# Far longer than a row takes after its bytes. Locks make it safe however short it is.
+UNCLAIMED_AFTER_SECONDS = 600
 # No upload takes this long, so what is older was left by a process that was killed.
 ABANDONED_AFTER_SECONDS = 24 * 3600
 
@@ -39,10 +42,22 @@ def locked(file_hash: str) -> Iterator[None]:
     key = int(file_hash[:15], 16)
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", [key])
-        try:
-            yield
-        finally:
+    try:
+        yield
+    finally:
+        _unlock(key)
+
+
+def _unlock(key: int) -> None:
+    try:
+        with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [key])
+    except Error:
+        # A deadline that strikes in the middle of a statement leaves such a connection. The lock ends with its
+        # session; kept, it would hold off these bytes for as long as the process lives.
+        if connection.in_atomic_block:
+            raise
+        connection.close()
 
 
 def store(stream: IO[bytes], *, name: str, size_bytes: int) -> str:
@@ -56,6 +71,51 @@ def store(stream: IO[bytes], *, name: str, size_bytes: int) -> str:
             return _put(stream, name, size_bytes)
         _write(stream, local)
         return name
+
+
+@contextmanager
+def unclaimed(name: str) -> Iterator[None]:
+    """Note in a local storage that the bytes of a name have no row yet; the caller holds `locked`.
+
+    The note goes at the end, or by `forget_unclaimed`; `unclaimed_names` tells those that a kill has left behind.
+    """
+    folder = _local_path(_INCOMING)
+    if folder is None:
+        yield
+        return
+    note = folder / f"{name}{_NOTE_SUFFIX}"
+    with translated():
+        folder.mkdir(parents=True, exist_ok=True)
+        note.touch()
+    try:
+        yield
+    except StorageUnavailable:
+        # Nothing was stored.
+        forget_unclaimed(name)
+        raise
+    forget_unclaimed(name)
+
+
+def unclaimed_names() -> list[str]:
+    """Return the names whose notes have been left behind for a while."""
+    folder = _local_path(_INCOMING)
+    if folder is None or not folder.is_dir():
+        return []
+    latest = time.time() - UNCLAIMED_AFTER_SECONDS
+    names = []
+    for note in folder.glob(f"*{_NOTE_SUFFIX}"):
+        with suppress(FileNotFoundError):
+            if note.stat().st_mtime < latest:
+                names.append(note.name.removesuffix(_NOTE_SUFFIX))
+    return names
+
+
+def forget_unclaimed(name: str) -> None:
+    """Take the note of a name away."""
+    folder = _local_path(_INCOMING)
+    if folder is not None:
+        with suppress(OSError):
+            (folder / f"{name}{_NOTE_SUFFIX}").unlink(missing_ok=True)
 
 
 def exists(name: str) -> bool:

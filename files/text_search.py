@@ -12,7 +12,12 @@ from files.models import FileContent
 
 LONGEST_SEARCH = 500
 HEADLINE_CHARACTERS = 10_000
+# PostgreSQL takes seconds for one headline of a query of many words, or of one word many times.
+MOST_HEADLINE_WORDS = 8
+# Every name is compared with each of them.
+MOST_NAME_TERMS = 16
 _CONFIG = "simple"
+_WORD = re.compile(r"[^\W_]+")
 # Control characters that mark a hit until the text is escaped; they are taken out of the text itself.
 _BEGIN, _END = "\x02", "\x03"
 _TERM = re.compile(r'(?P<excluded>-?)(?:"(?P<phrase>[^"]*)"?|(?P<word>[^\s"]+))')
@@ -27,7 +32,7 @@ def matches(search: str) -> Q:
     """Return the condition of files whose text matches, or whose name has every word and phrase in it.
 
     A name may have them anywhere, as a part of a word too. A search with exclusions asks the texts only: a name
-    cannot tell what its text lacks.
+    cannot tell what its text lacks. So does one of more than MOST_NAME_TERMS words and phrases.
     """
     # EXISTS and not IN: PostgreSQL asks the index once where few texts match, and each file's own text where too
     # many do to be kept in memory.
@@ -46,7 +51,7 @@ def headline(search: str) -> SearchHeadline:
     clean = Func(beginning, Value(_BEGIN + _END), Value(""), function="TRANSLATE", output_field=TextField())
     return SearchHeadline(
         clean,
-        query_of(search),
+        query_of(_marked_words(search)),
         config=_CONFIG,
         start_sel=_BEGIN,
         stop_sel=_END,
@@ -65,13 +70,30 @@ def marked(raw: str | None) -> str | None:
     return escaped.replace(_BEGIN, "<mark>").replace(_END, "</mark>")
 
 
+def _marked_words(search: str) -> str:
+    """Return a search whose headline costs little: itself, or the first of its different words where it is long."""
+    texts = [text.lower() for excluded, text, is_word in _terms(search) if not excluded and not _is_or(text, is_word)]
+    words = [word for text in texts for word in _WORD.findall(text)]
+    different = list(dict.fromkeys(words))
+    if len(words) == len(different) <= MOST_HEADLINE_WORDS:
+        return search
+    return " or ".join(f'"{word}"' for word in different[:MOST_HEADLINE_WORDS])
+
+
+def _is_or(text: str, is_word: bool) -> bool:
+    return is_word and text.lower() == "or"
+
+
 def _in_name(search: str) -> Q | None:
     """Return the condition of names, or None where a search asks the texts only."""
+    terms = list(_terms(search))
+    if len(terms) > MOST_NAME_TERMS:
+        return None
     groups: list[Q] = [Q()]
-    for excluded, text, is_word in _terms(search):
+    for excluded, text, is_word in terms:
         if excluded:
             return None
-        if is_word and text.lower() == "or":
+        if _is_or(text, is_word):
             groups.append(Q())
         elif text:
             groups[-1] &= Q(original_filename__icontains=text)

@@ -140,11 +140,20 @@ def requeue_ended(file_ids: Sequence[int], *, run_triggers: bool) -> list[str]:
     return list(found.values())
 
 
-def delete(file: File) -> bool:
-    """Any status -> deleted; a worker that holds the file loses it."""
+def delete(file: File, *, error_code: str) -> bool:
+    """Any status -> deleted, with a code that says what is left to do; a worker that holds the file loses it."""
     now = clock.now()
     live = File.objects.filter(pk=file.pk).exclude(status=FileStatus.DELETED)
-    return bool(live.update(status=FileStatus.DELETED, deleted_at=now, updated_at=now, **_RELEASED))
+    return bool(
+        live.update(
+            status=FileStatus.DELETED,
+            error_code=error_code,
+            error_message="",
+            deleted_at=now,
+            updated_at=now,
+            **_RELEASED,
+        )
+    )
 
 
 def release(claim: Claim) -> bool:

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from accounts import services as accounts
 from core import logs
@@ -12,7 +13,7 @@ from files.choices import FileStatus
 from files.errors import FileNotFound, StorageUnavailable
 from files.models import File, FileContent
 
-# Marks deleted rows whose bytes are still in the storage.
+# Marks deleted rows whose bytes may still be in the storage: from the deletion on until they have gone.
 LEFT_BYTES = "bytes_left"
 MOST_AT_ONCE = 1000
 # Finding them reads the table: seldom enough.
@@ -27,7 +28,7 @@ def delete_file(file: File, *, actor: str = "") -> None:
     `actor` stands in the audit trail. Raises: FileNotFound when somebody else deleted it first.
     """
     with transaction.atomic():
-        if not transitions.delete(file):
+        if not transitions.delete(file, error_code=LEFT_BYTES):
             raise FileNotFound
         FileContent.objects.filter(file=file).delete()
         accounts.record_audit(actor=actor, owner=file.owner, action="file.deleted", target=file, before=_audited(file))
@@ -38,45 +39,68 @@ def _audited(file: File) -> dict[str, Any]:
     return {"original_filename": file.original_filename, "file_hash": file.file_hash, "status": file.status}
 
 
-def remove_unshared(file_hash: str, path: str) -> None:
-    """Remove bytes unless a live row has them; the caller holds `stored_bytes.locked`.
+def remove_unshared(file_hash: str, path: str) -> bool:
+    """Remove bytes unless a live row has them; the caller holds `stored_bytes.locked`. False where they are left.
 
     A storage that cannot be reached keeps them: whoever deletes a file need not wait for it.
     """
-    sharing = File.objects.filter(file_hash=file_hash, file_path=path).exclude(status=FileStatus.DELETED)
-    if sharing.exists():
-        return
+    rows = File.objects.filter(file_hash=file_hash, file_path=path)
     try:
-        stored_bytes.remove(path)
+        if not rows.exclude(status=FileStatus.DELETED).exists():
+            stored_bytes.remove(path)
     except StorageUnavailable as error:
-        File.objects.filter(file_hash=file_hash, file_path=path).update(error_code=LEFT_BYTES)
+        rows.update(error_code=LEFT_BYTES, error_message=error.detail)
         log.warning("file.bytes_left", path=path, reason=error.reason, effect="the sweep removes them")
+        return False
+    stored_bytes.forget_unclaimed(path)
+    return True
 
 
 def sweep_left_bytes() -> None:
-    """Try again what `remove_left_bytes` tries, once in a while per process: call it as often as you like."""
+    """Remove left and unclaimed bytes, once in a while per process: call it as often as you like."""
     global _next_sweep_at
     now = time.monotonic()
     if now >= _next_sweep_at:
         _next_sweep_at = now + SWEEP_EVERY_SECONDS
         remove_left_bytes()
+        remove_unclaimed_bytes()
+
+
+def remove_unclaimed_bytes() -> int:
+    """Remove the bytes of killed uploads that were stored but never got a row; return how many names were looked at.
+
+    Only a local storage has the notes that tell of them; nothing is removed by what is merely found in a storage,
+    which might be another installation's.
+    """
+    names = stored_bytes.unclaimed_names()[:MOST_AT_ONCE]
+    for name in names:
+        file_hash = name.partition(".")[0]
+        with stored_bytes.locked(file_hash):
+            remove_unshared(file_hash, name)
+    return len(names)
 
 
 def remove_left_bytes() -> int:
     """Remove the bytes of deleted files that their storage could not remove then; return how many rows are done."""
-    left = File.objects.filter(status=FileStatus.DELETED, error_code=LEFT_BYTES)
     done = 0
-    for file_hash, path in left.order_by().values_list("file_hash", "file_path").distinct()[:MOST_AT_ONCE]:
-        with stored_bytes.locked(file_hash):
-            rows = left.filter(file_hash=file_hash, file_path=path)
-            cleared = rows.update(error_code="")
-            remove_unshared(file_hash, path)
-            if rows.exists():
-                return done
-            done += cleared
+    for file_hash, path in _left().order_by().values_list("file_hash", "file_path").distinct()[:MOST_AT_ONCE]:
+        cleared = _remove_bytes(file_hash, path)
+        if cleared is None:
+            return done
+        done += cleared
     return done
 
 
-def _remove_bytes(file_hash: str, path: str) -> None:
+def _left() -> QuerySet[File]:
+    return File.objects.filter(status=FileStatus.DELETED, error_code=LEFT_BYTES)
+
+
+def _remove_bytes(file_hash: str, path: str) -> int | None:
+    """Remove bytes and then the marks of their rows, so that a crash between leaves work for the sweep.
+
+    Returns of how many rows; None where the bytes are left.
+    """
     with stored_bytes.locked(file_hash):
-        remove_unshared(file_hash, path)
+        if not remove_unshared(file_hash, path):
+            return None
+        return _left().filter(file_hash=file_hash, file_path=path).update(error_code="", error_message="")

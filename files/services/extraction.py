@@ -2,14 +2,16 @@
 
 import os
 import socket
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
 from uuid import uuid4
 
 from django.conf import settings
-from django.db import Error, transaction
+from django.db import Error, connection, transaction
 
 from accounts import services as accounts
 from core import clock, faults, logs
@@ -187,7 +189,7 @@ def _result(claim: Claim) -> Extraction:
     if poison is not None:
         raise ExtractionFailed(poison.error_code, poison.error_message)
     try:
-        with stored_bytes.opened(file.file_path) as descriptor:
+        with _opened(claim) as descriptor:
             _outages.over()
             return sandbox.run_extraction(
                 descriptor,
@@ -199,6 +201,33 @@ def _result(claim: Claim) -> Extraction:
             )
     except FileNotFoundError as error:
         raise ExtractionFailed("bytes_missing", "The stored bytes of this file are missing") from error
+
+
+@contextmanager
+def _opened(claim: Claim) -> Iterator[int]:
+    """Open the file's bytes, and hold the claim for as long as a slow or silent storage takes to give them."""
+    over = threading.Event()
+    keeper = threading.Thread(target=_keep, args=(claim, over), name="file-lease-keeper", daemon=True)
+    with ExitStack() as stack:
+        keeper.start()
+        try:
+            descriptor = stack.enter_context(stored_bytes.opened(claim.file.file_path))
+        finally:
+            over.set()
+            keeper.join()
+        yield descriptor
+
+
+def _keep(claim: Claim, over: threading.Event) -> None:
+    try:
+        while not over.wait(settings.LEASE_SECONDS / 3) and transitions.renew(claim):
+            # Few files take so long: no connection is kept for them.
+            connection.close()
+    except Error as error:
+        # Then the lease may end; the fence keeps what another worker writes.
+        log.warning("file.not_renewed", error=str(error))
+    finally:
+        connection.close()
 
 
 def extraction_limits(ocr_language: str | None = None) -> Limits:

@@ -59,6 +59,8 @@ def store(source: File, action: str, answer: IO[bytes], parts: Sequence[MadePart
         # In one order for all, so that two who make the same files do not wait for each other.
         for file_hash in sorted({row.file_hash for row in rows}):
             held.enter_context(stored_bytes.locked(file_hash))
+        for name in {row.file_path for row in rows}:
+            held.enter_context(stored_bytes.unclaimed(name))
         with _removed_unless_inserted(rows) as inserted:
             for row, part in zip(rows, parts, strict=True):
                 stored_bytes.store(_stream(answer, part), name=row.file_path, size_bytes=part.size_bytes)
@@ -146,4 +148,6 @@ def _removed_unless_inserted(rows: list[File]) -> Iterator[list[File]]:
     finally:
         if not inserted:
             for row in rows:
-                deletion.remove_unshared(row.file_hash, row.file_path)
+                # A storage that is silent would be waited for once for each of a hundred files.
+                if not deletion.remove_unshared(row.file_hash, row.file_path):
+                    break

@@ -2,12 +2,14 @@
 
 import re
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 from django.conf import settings
 
-from core.errors import InvalidInput, Problem
+from core.errors import InvalidInput, Problem, Unavailable
 from files import made_answers, sandbox, stored_bytes
 from files.choices import FileStatus
 from files.errors import FileMakingFailed
@@ -22,6 +24,10 @@ from files.services.extraction import extraction_limits
 from files.services.made_files import Act
 
 _SPOOL_MEMORY_BYTES = 1024**2
+# An act may take a minute and a gigabyte. A caller who asks for many at once shall not have all threads of a server.
+MOST_AT_ONCE = 4
+_TURN_SECONDS = 2.0
+_turns = threading.BoundedSemaphore(MOST_AT_ONCE)
 _PAGES = re.compile(r"\s*\d{1,6}(\s*-\s*\d{1,6})?(\s*,\s*\d{1,6}(\s*-\s*\d{1,6})?)*\s*")
 _LONGEST_PAGES = 500
 _TARGET_NAMES = {"text": registry.TEXT, "excel": "xlsx"}
@@ -36,7 +42,8 @@ def convert_file(
     `sheet` (a name, or a number from 1) chooses one of a workbook's; `pages` ("1-3,5") and `dpi` are for pictures of
     a PDF's pages. Raises: InvalidInput (dpi, pages), FileMakingFailed (UNSUPPORTED_TYPE lists what is possible,
     ENCRYPTED, CORRUPT, TOO_LARGE, TOO_MANY_PAGES, PAGE_NOT_FOUND, SHEET_NOT_FOUND, NO_CONTENT, EXTRACT_TIMEOUT,
-    EXTRACT_CRASHED, BYTES_MISSING), FileQuotaExceeded, StorageUnavailable; nothing is stored then.
+    EXTRACT_CRASHED, BYTES_MISSING), FileQuotaExceeded, StorageUnavailable, Unavailable (too many at once); nothing is
+    stored then.
     """
     target = _target(file, target_format)
     _check_bounds("dpi", dpi, RESOLUTIONS)
@@ -127,7 +134,7 @@ def _made_once(file: File, action: str, act: Act, make: Callable[[IO[bytes]], li
     """Return what the act has made before, else make it: the bytes go to disk, since they may be many."""
     if done := made_files.find(file, act):
         return done
-    with tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES) as answer:
+    with _turn(act), tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES) as answer:
         try:
             parts = make(answer)
         except ExtractionFailed as failure:
@@ -136,6 +143,23 @@ def _made_once(file: File, action: str, act: Act, make: Callable[[IO[bytes]], li
         except FileNotFoundError as error:
             raise FileMakingFailed("The stored bytes of this file are missing", code="bytes_missing") from error
         return made_files.store(file, action, answer, parts, act)
+
+
+@contextmanager
+def _turn(act: Act) -> Iterator[None]:
+    """Hold down how many acts run at once in this process; steps are held down by the number of workers.
+
+    Raises: Unavailable.
+    """
+    if act.execution_id is not None:
+        yield
+        return
+    if not _turns.acquire(timeout=_TURN_SECONDS):
+        raise Unavailable("Too many files are being made at this moment; come again")
+    try:
+        yield
+    finally:
+        _turns.release()
 
 
 def _answered(file: File, request: dict[str, Any], answer: IO[bytes]) -> list[MadePart]:

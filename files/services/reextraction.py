@@ -53,7 +53,10 @@ def plan_reextraction(principal: Principal, wanted: FileFilter) -> Plan:
         by_extension[kind or ""] += number
     count = by_status.total()
     ended = _ended(files)
-    last = ended.values_list("pk", flat=True)[MOST_AT_ONCE - 1] if count > MOST_AT_ONCE else None
+    last = None
+    if count > MOST_AT_ONCE:
+        # A slice, because files may have gone since they were counted.
+        last = next(iter(ended.values_list("pk", flat=True)[MOST_AT_ONCE - 1 : MOST_AT_ONCE]), None)
     return Plan(
         count=count,
         by_status=dict(sorted(by_status.items())),

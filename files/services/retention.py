@@ -56,6 +56,7 @@ def remove_old_files(*, budget_seconds: float = 0.2) -> int:
     ends_at = time.monotonic() + budget_seconds
     removed = 0
     while settings.FILE_RETENTION_DAYS and _round.rests_until <= time.monotonic() < ends_at:
+        _round.rests_until = 0.0
         window = _look_at_old()
         in_use = _in_use([key for key, _ in window])
         for key, created_at in window:
@@ -108,7 +109,7 @@ def _remove(key: int) -> bool:
     except FileNotFound:
         # Deleted by somebody else in this very moment.
         return False
-    if File.objects.filter(pk=key, error_code=LEFT_BYTES).exists():
+    if File.objects.filter(pk=key, error_code=LEFT_BYTES).exclude(error_message="").exists():
         # The storage is away: more bytes without a row would only give the sweep more to do.
         begin_again(pause_seconds=PAUSE_SECONDS)
     removed_total.inc()

@@ -5,13 +5,13 @@ import re
 import tempfile
 import unicodedata
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import IO
 
 from django.conf import settings
-from django.db import IntegrityError, transaction
+from django.db import Error, IntegrityError, transaction
 
 from accounts.models import Owner
 from core.errors import DomainError
@@ -19,7 +19,6 @@ from files import enqueue, filetypes, metrics, signals, storage_errors, stored_b
 from files.choices import FileStatus
 from files.errors import (
     EmptyFile,
-    FileQuotaExceeded,
     FileTooLarge,
     FileTypeNotAllowed,
     IdempotencyKeyReused,
@@ -238,7 +237,7 @@ def _check_type(fingerprint: filetypes.Fingerprint, extension: str) -> None:
 def _store(content: IO[bytes], file: File) -> File:
     """Store the bytes, then insert their row; refused by the database, they go again."""
     has_quota = quota.refuse_early(file.owner, more_bytes=file.file_size)
-    with stored_bytes.locked(file.file_hash):
+    with stored_bytes.locked(file.file_hash), stored_bytes.unclaimed(file.filename):
         file.file_path = stored_bytes.store(content, name=file.filename, size_bytes=file.file_size)
         try:
             return _insert(file, has_quota=has_quota)
@@ -249,8 +248,10 @@ def _store(content: IO[bytes], file: File) -> File:
             if first is None:
                 raise
             return first
-        except FileQuotaExceeded:
-            deletion.remove_unshared(file.file_hash, file.file_path)
+        except BaseException:
+            # Where the database is away, the note tells the sweep.
+            with suppress(Error):
+                deletion.remove_unshared(file.file_hash, file.file_path)
             raise
 
 

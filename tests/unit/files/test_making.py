@@ -1,5 +1,6 @@
 """Files made out of files: what is stored, under which lineage, once, and never in the worker's own memory."""
 
+import contextlib
 import io
 import itertools
 import json
@@ -11,10 +12,10 @@ import pytest
 from django.db import connection
 from PIL import Image
 
-from core.errors import InvalidInput
+from core.errors import InvalidInput, Unavailable
 from files import made_answers, sandbox, services, stored_bytes
 from files.answers import ChildDied
-from files.errors import FileMakingFailed, FileQuotaExceeded, StorageFull
+from files.errors import FileMakingFailed, FileQuotaExceeded, StorageFull, StorageUnavailable
 from files.extractors.base import ExtractionFailed, Limits
 from files.models import File
 from files.services import Act, made_files, making
@@ -393,6 +394,15 @@ def test_the_child_gives_its_files_one_after_the_other_and_then_ends(tmp_path: P
         b"[]\n",
         b"no json\n",
         b'{"made":' + b" " * 100_000,
+        b'{"done":{"files":0}}\n',
+        b"[" * 60_000 + b"\n",
+        b'{"made":{"extension":"png","label":7,"facts":{},"size":3}}\nabc{"done":{}}\n',
+        b'{"made":{"extension":"png","label":"","facts":[],"size":3}}\nabc{"done":{}}\n',
+        b'{"made":{"size":3}}\nabc{"done":{}}\n',
+        b'{"error":"no object"}\n',
+        # `<sha256>.x/../y` is the name of other bytes.
+        b'{"made":{"extension":"x/../y.pdf","label":"","facts":{},"size":3}}\nabc{"done":{}}\n',
+        b'{"made":{"extension":"PNG\\n","label":"","facts":{},"size":3}}\nabc{"done":{}}\n',
     ],
 )
 def test_an_answer_without_an_end_or_with_false_lengths_is_a_dead_child(answer):
@@ -439,3 +449,37 @@ def test_no_transaction_is_open_while_the_child_works(table, monkeypatch):
     services.convert_file(table, target_format="json", act=Act())
 
     assert seen == [depth]
+
+
+def test_a_signal_without_a_name_is_a_death_as_well():
+    with pytest.raises(ChildDied, match=r"crashed \(signal 40\)"):
+        made_answers.read(io.BytesIO(b""), -40, Limits())
+
+
+def test_callers_have_so_many_files_made_at_once_and_steps_go_on(table, monkeypatch):
+    monkeypatch.setattr(making, "_TURN_SECONDS", 0.01)
+    with contextlib.ExitStack() as others:
+        for _ in range(making.MOST_AT_ONCE):
+            others.enter_context(making._turn(Act()))
+
+        with pytest.raises(Unavailable, match="come again"):
+            services.convert_file(table, target_format="json", act=Act())
+        assert len(services.convert_file(table, target_format="json", act=STEP)) == 1
+
+    assert len(services.convert_file(table, target_format="json", act=Act())) == 1
+
+
+def test_a_storage_that_went_away_is_asked_once_to_clear_up(upload, monkeypatch):
+    source = upload(documents.pdf("one", "two", "three"), "three.pdf")
+    asked = []
+
+    def away(*args, **kwargs):
+        asked.append(args)
+        raise StorageUnavailable("it does not answer")
+
+    monkeypatch.setattr(stored_bytes, "store", away)
+    monkeypatch.setattr(stored_bytes, "remove", away)
+    with pytest.raises(StorageUnavailable):
+        services.convert_file(source, target_format="png", dpi=20, act=STEP)
+
+    assert len(asked) == 2

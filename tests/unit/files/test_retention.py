@@ -194,3 +194,15 @@ def test_a_storage_that_is_away_stops_the_round_and_does_not_break_beat(
     assert live() == {second.pk}
     assert default_storage.exists(first.file_path)
     assert services.remove_old_files(budget_seconds=30) == 0  # it rests
+
+
+def test_after_its_rest_it_goes_on_past_what_is_held(kept: Any, prune: Any, owner: Owner) -> None:
+    assert prune() == 0
+    held = kept(b"held words", days=50)
+    for number in range(3):
+        kept(f"free {number}".encode(), days=40)
+    execution_with(owner, input_file_ids=[held.pk])
+    retention._round.rests_until = time.monotonic() - 1
+
+    assert services.remove_old_files(budget_seconds=30) == 3
+    assert live() == {held.pk}

@@ -12,11 +12,13 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from django.core.files.storage import FileSystemStorage
+from django.db import connection
 
 from files import services, stored_bytes
 from files.errors import StorageFull, StorageUnavailable
 from files.models import File
 from files.storage_errors import translated
+from workflows.engine.limits import StepTimeout, time_limit
 
 
 class OtherStorage(FileSystemStorage):
@@ -245,3 +247,144 @@ def test_a_half_written_upload_of_a_killed_process_goes_after_a_day(storage_fold
 
     assert stored_bytes.remove_abandoned() == 1
     assert [path.name for path in incoming.iterdir()] == ["young.upload"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_bytes_go_also_where_the_process_dies_in_the_middle_of_a_deletion(upload, storage_folder, monkeypatch, place):
+    class Killed(BaseException):
+        pass
+
+    remove = stored_bytes.remove
+
+    def die(name):
+        if place == "after":
+            remove(name)
+        raise Killed
+
+    file = upload(b"words", "a.txt")
+    monkeypatch.setattr(stored_bytes, "remove", die)
+    with pytest.raises(Killed):
+        services.delete_file(file)
+    monkeypatch.undo()
+
+    assert services.deletion.remove_left_bytes() == 1
+
+    assert list(storage_folder.glob("*.txt")) == []
+    file.refresh_from_db()
+    assert (file.status, file.error_code, services.deletion.remove_left_bytes()) == ("deleted", "", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_sweep_that_dies_before_the_bytes_are_gone_leaves_them_to_the_next(upload, down, storage_folder, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(name):
+        raise Killed
+
+    file = upload(b"words", "a.txt")
+    down(ConnectionError("gone"))
+    services.delete_file(file)
+    down(None)
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(stored_bytes, "remove", die)
+        services.deletion.remove_left_bytes()
+
+    assert services.deletion.remove_left_bytes() == 1
+    assert list(storage_folder.iterdir()) == []
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_storage_that_is_slower_than_a_lease_does_not_lose_the_file(upload, other_storage, settings, monkeypatch):
+    settings.LEASE_SECONDS = 0.6
+    settings.EXTRACT_WARM_SERVER = False
+    file = upload(b"words", "a.txt")
+    open_span, released = stored_bytes.open_span, []
+
+    def open_slowly(name):
+        for _ in range(4):
+            time.sleep(0.5)  # the storage is what sleeps here
+            released.append(services.extraction.transitions.release_expired())
+        return open_span(name)
+
+    monkeypatch.setattr(stored_bytes, "open_span", open_slowly)
+    services.extract_due_files(budget_seconds=0)
+
+    file.refresh_from_db()
+    assert released == [0, 0, 0, 0]
+    assert (file.status, file.recoveries) == ("processed", 0)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deadline_in_the_middle_of_a_statement_leaves_no_lock():
+    digest = "ab" * 32
+
+    def try_lock() -> bool:
+        other = connection.copy()
+        try:
+            with other.cursor() as cursor:
+                cursor.execute("SELECT pg_try_advisory_lock(%s)", [int(digest[:15], 16)])
+                return bool(cursor.fetchone()[0])
+        finally:
+            other.close()
+
+    with pytest.raises(StepTimeout), time_limit(0.3), stored_bytes.locked(digest), connection.cursor() as cursor:
+        assert not try_lock()
+        cursor.execute("SELECT pg_sleep(1)")
+
+    # The server notices when its statement ends.
+    deadline = time.monotonic() + 10
+    while not (is_free := try_lock()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert is_free
+
+
+def unclaimed_of(storage_folder):
+    for note in storage_folder.glob("incoming/*.unclaimed"):
+        os.utime(note, (time.time() - 3600,) * 2)
+    return services.deletion.remove_unclaimed_bytes()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bytes_that_never_got_their_row_go_with_the_sweep(upload, owner, storage_folder, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def die(*args, **kwargs):
+        raise Killed
+
+    # Nothing is cleared up by a process that was killed.
+    monkeypatch.setattr(services.upload, "_insert", die)
+    monkeypatch.setattr(services.upload.deletion, "remove_unshared", lambda *_: True)
+    with pytest.raises(Killed):
+        upload(b"words", "a.txt")
+    monkeypatch.undo()
+    assert len(list(storage_folder.glob("*.txt"))) == 1
+    assert services.deletion.remove_unclaimed_bytes() == 0  # too young
+
+    assert unclaimed_of(storage_folder) == 1
+
+    assert [path for path in storage_folder.rglob("*") if path.is_file()] == []
+    assert unclaimed_of(storage_folder) == 0
+
+
+def test_unclaimed_bytes_that_somebody_has_uploaded_since_stay(upload, storage_folder):
+    file = upload(b"words", "a.txt")
+    assert list(storage_folder.glob("incoming/*")) == []
+    (storage_folder / "incoming" / f"{file.filename}.unclaimed").touch()
+
+    assert unclaimed_of(storage_folder) == 1
+
+    assert [path.name for path in storage_folder.rglob("*") if path.is_file()] == [file.filename]
+
+
+def test_an_upload_that_any_error_ends_leaves_no_bytes(upload, storage_folder, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(services.upload.signals.file_uploaded, "send", refuse)
+    with pytest.raises(ZeroDivisionError):
+        upload(b"words", "a.txt")
+
+    assert (list(storage_folder.glob("*.txt")), File.objects.count()) == ([], 0)

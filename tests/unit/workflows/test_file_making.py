@@ -244,3 +244,11 @@ def test_what_cannot_be_made_fails_the_step_at_once(config: dict[str, Any], code
 def test_an_incomplete_action_is_refused_when_the_workflow_is_saved(config: dict[str, Any], where: str) -> None:
     with pytest.raises(DefinitionInvalid, match=where):
         factories.make_workflow([{"name": "make", "type": "file_process", "config": config}])
+
+
+@pytest.mark.parametrize("wanted", ["²", "9" * 5000, "-1", "1.0"])
+def test_what_is_no_number_of_a_file_is_named(wanted: str) -> None:
+    execution, _ = run([step("convert", target_format="xlsx", file_id=wanted)], CSV, "people.csv")
+
+    code, message, _ = failure(execution)
+    assert (code, (message or "")[:25]) == ("config_invalid", "file_id must be a number,")

@@ -5,6 +5,7 @@ read from pictures becomes a text file too.
 Files that are made belong to the execution (`output_file_ids`) and name it as their maker.
 """
 
+import re
 from datetime import timedelta
 from typing import Any, Literal, Self
 
@@ -22,6 +23,7 @@ from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, S
 from workflows.engine.steps.registry import register
 
 BUSY_PAUSE_SECONDS = 0.5
+_NUMBER = re.compile(r"[0-9]{1,30}")
 
 
 class FileProcessConfig(StepConfig):
@@ -74,7 +76,7 @@ class FileProcessStep(Step[FileProcessConfig]):
 
     def _file(self, config: FileProcessConfig, context: StepContext) -> File:
         wanted = config.file_id if config.file_id not in {None, ""} else context.trigger.get("file_id")
-        if not str(wanted).isdigit():
+        if not _NUMBER.fullmatch(str(wanted)):
             raise StepError("config_invalid", f"file_id must be a number, got {wanted!r}", retryable=False)
         try:
             return files.get_owned_file(int(str(wanted)), owner_id=context.owner_id)
