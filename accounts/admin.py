@@ -150,6 +150,7 @@ class OwnerAdmin(ServiceModelAdmin):
     user_lookup = "user"
     form = TeamForm
     autocomplete_fields = ("members",)
+    panels = (Panel("admin/core/facts.html", quota_page.quota_facts),)
     buttons = (Button("quota", "File quota", icon="hard_drive", is_link=True),)
 
     @display(description="Made (UTC)", ordering="created_at")

@@ -1,6 +1,6 @@
 """The admin's page that sets how much an owner's files may take."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import messages
@@ -30,9 +30,18 @@ class QuotaForm(forms.Form):
     )
 
 
+def quota_facts(request: HttpRequest, owner: Owner) -> dict[str, Any]:
+    """Return what an owner's page says of the bound, also to who may not set it."""
+    return {"title": "Files", "facts": [("May take", _said(owner.file_quota_bytes))]}
+
+
 def may_set(request: HttpRequest) -> bool:
     """Tell whether the user may: not who could lift a bound that was put on them."""
     return bool(request.user.is_superuser)
+
+
+def _said(quota_bytes: int | None) -> str:
+    return "as the setting FILE_QUOTA says" if quota_bytes is None else size_text(quota_bytes)
 
 
 def quota_page(page: "ServiceModelAdmin", request: HttpRequest, owner: Owner) -> HttpResponse:
@@ -43,8 +52,7 @@ def quota_page(page: "ServiceModelAdmin", request: HttpRequest, owner: Owner) ->
     if request.method == "POST" and form.is_valid():
         quota = form.cleaned_data["quota_bytes"]
         user_services.set_file_quota(owner, quota_bytes=quota, actor=actor_of(request))
-        said = "as the setting FILE_QUOTA says" if quota is None else size_text(quota)
-        page.message_user(request, f"The file quota of {owner} is {said}.", messages.SUCCESS)
+        page.message_user(request, f"The file quota of {owner} is {_said(quota)}.", messages.SUCCESS)
         return HttpResponseRedirect(page.url_of("change", owner))
     context = page.page_context(request, owner, form=form, title=f"File quota of {owner}", submit_text="Set quota")
     return TemplateResponse(request, "admin/core/form_page.html", context)

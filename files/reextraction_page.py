@@ -21,6 +21,7 @@ from files.text_search import LONGEST_SEARCH
 # A list shows fewer on a page; who means more chooses all that match.
 MOST_KEYS = 1000
 QUIETLY, AND_RUN = "quietly", "run"
+_NARROWED_BY = ("extension", "error_code")
 
 
 class ReextractionForm(forms.Form):
@@ -62,7 +63,11 @@ def reextraction_page(page: Any, request: HttpRequest, chosen: dict[str, str]) -
     wanted = _filter(chosen, given)
     principal = accounts.principal_of_user(request.user)  # type: ignore[arg-type]
     plan = services.plan_reextraction(principal, wanted)
-    if "confirm" in request.POST and form.is_valid():
+    shown = {name: given.get(name, "") for name in _NARROWED_BY}
+    confirmed = "confirm" in request.POST and form.is_valid()
+    # What was typed since the page came has not been looked at; clearing a field means more files than were shown.
+    changed = any(request.POST.get(f"shown_{name}", value) != value for name, value in shown.items())
+    if confirmed and not changed:
         runs = given["workflows"] == AND_RUN
         count = services.reextract_files(principal, wanted, actor=actor_of(request), plan=plan, trigger_workflows=runs)
         _tell(page, request, count, plan)
@@ -73,6 +78,8 @@ def reextraction_page(page: Any, request: HttpRequest, chosen: dict[str, str]) -
         "title": "Extract files again",
         "form": form,
         "chosen": chosen,
+        "shown": shown,
+        "changed": confirmed,
         "plan": plan,
         "queued": min(plan.count, MOST_AT_ONCE),
         "skipped": sum(plan.skipped.values()),

@@ -70,9 +70,10 @@ def _read(request: Request) -> dict[str, Any]:
         query.is_valid(raise_exception=True)
     except ValidationError as error:
         problems = [
-            Problem(("query", name), f"{name}: {message}", message.code)
+            Problem(("query", name), message, message.code)
             for name, messages in cast("dict[str, Any]", error.detail).items()
             for message in messages
         ]
-        raise InvalidInput("; ".join(problem.msg for problem in problems), problems=problems) from error
+        detail = "; ".join(f"{problem.loc[-1]}: {problem.msg}" for problem in problems)
+        raise InvalidInput(detail, problems=problems) from error
     return query.validated_data  # type: ignore[no-any-return]

@@ -45,7 +45,11 @@ def bind(work: Work) -> Iterator[Made]:
         check_area(sum(sheet.width * sheet.height for sheet in sheets), work.limits)
     written = io.BytesIO()
     # Without the time of day equal pictures give equal documents.
-    saving: dict[str, Any] = {"creationDate": None, "modDate": None, "quality": USUAL_QUALITY}
+    saving: dict[str, Any] = {"creationDate": None, "modDate": None}
+    if any(sheet.mode != "1" for sheet in sheets):
+        # Pages of dots alone are stored as a fax, which knows no quality: Pillow refuses it for them.
+        saving["quality"] = USUAL_QUALITY
+        sheets = [sheet.convert("L") if sheet.mode == "1" else sheet for sheet in sheets]
     resolution = dots_per_inch or 72
     sheets[0].save(written, "PDF", save_all=True, append_images=sheets[1:], resolution=resolution, **saving)
     yield Made("pdf", written.getvalue())
@@ -109,7 +113,10 @@ def _in_plain_mode(picture: Any) -> Any:
         return picture if picture.mode == "RGBA" else picture.convert("RGBA")
     if picture.mode in {"1", "L", "RGB"}:
         return picture
-    if picture.mode.startswith(("I", "F")):
+    if picture.mode.startswith("I;16"):
+        # 65535 is white, whatever the picture's own brightest grey is; the half rounds.
+        return picture.convert("F").point(lambda value: value * (1 / 257) + 0.5).convert("L")
+    if picture.mode in {"I", "F"}:
         return scaled_to_bytes(picture)
     return picture.convert("RGB")
 

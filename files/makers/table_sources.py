@@ -91,7 +91,7 @@ def _of_json(content: bytes) -> list[Table]:
     """Take a list of objects (or of lists) as a table, and an object of such lists as sheets."""
     text, _ = decode(content)
     value = _parsed(text)
-    if isinstance(value, dict) and value and all(_is_table(item) for item in value.values()):
+    if isinstance(value, dict) and any(value.values()) and all(_is_table(item) for item in value.values()):
         return [Table(name, _json_rows(items)) for name, items in value.items()]
     return [Table("", _json_rows(value if isinstance(value, list) else [value]))]
 
@@ -106,7 +106,8 @@ def _parsed(text: str) -> Any:
 
 
 def _is_table(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(item, (dict, list)) for item in value)
+    # An empty list is a sheet without cells, which is how a workbook's is written.
+    return isinstance(value, list) and all(isinstance(item, (dict, list)) for item in value)
 
 
 def _json_rows(items: list[Any]) -> Iterator[list[Cell]]:
@@ -116,8 +117,9 @@ def _json_rows(items: list[Any]) -> Iterator[list[Cell]]:
         return
     objects = [item if isinstance(item, dict) else {_VALUE: item} for item in items]
     headers = list(dict.fromkeys(chain.from_iterable(objects)))
-    if headers:
-        yield headers
+    if not headers:
+        return
+    yield headers
     for item in objects:
         yield [_json_cell(item.get(header)) for header in headers]
 

@@ -32,6 +32,8 @@ _PAGES = re.compile(r"\s*\d{1,6}(\s*-\s*\d{1,6})?(\s*,\s*\d{1,6}(\s*-\s*\d{1,6})
 _LONGEST_PAGES = 500
 _TARGET_NAMES = {"text": registry.TEXT, "excel": "xlsx"}
 _FIELDS = {"page_not_found": ("body", "pages"), "sheet_not_found": ("body", "sheet")}
+# What PDFs have between their words now and then; a text file with many of them counts as binary.
+_CONTROLS = dict.fromkeys({*range(0x20), 0x7F} - set(map(ord, "\t\n\r\f")))
 
 
 def convert_file(
@@ -184,7 +186,7 @@ def _write_text(file: File, answer: IO[bytes]) -> list[MadePart]:
 
 
 def _write(text: str, answer: IO[bytes]) -> list[MadePart]:
-    size_bytes = answer.write(text.encode(errors="replace"))
+    size_bytes = answer.write(text.translate(_CONTROLS).encode(errors="replace"))
     return [MadePart(registry.TEXT, "", {}, 0, size_bytes)]
 
 
@@ -193,5 +195,7 @@ def _text_of(file: File) -> tuple[str, bool]:
     if content is not None and file.status == FileStatus.PROCESSED:
         return content.text, bool(file.extraction_metadata.get("truncated"))
     with stored_bytes.opened(file.file_path) as descriptor:
-        extraction = sandbox.run_extraction(descriptor, extension_of(file.filename), extraction_limits())
+        extraction = sandbox.run_extraction(
+            descriptor, extension_of(file.filename), extraction_limits(), warm=settings.EXTRACT_WARM_SERVER
+        )
     return extraction.text, extraction.truncated

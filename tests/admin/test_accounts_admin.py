@@ -240,8 +240,14 @@ def test_a_superuser_sets_the_quota_of_any_owner(admin: Client, operator: User) 
     page = f"/admin/accounts/owner/{owner.pk}/quota/"
     assert "File quota" in admin.get(f"/admin/accounts/owner/{owner.pk}/change/").content.decode()
 
-    set_to = [admin.post(page, {"quota_bytes": given}) for given in ("5000", "")]
+    shown = []
+    set_to = []
+    for given in ("5000", ""):
+        set_to.append(admin.post(page, {"quota_bytes": given}))
+        shown.append(text_of(admin.get(f"/admin/accounts/owner/{owner.pk}/change/")))
 
+    assert "Files May take 4.9 KiB" in shown[0]
+    assert "Files May take as the setting FILE_QUOTA says" in shown[1]
     assert [answer.status_code for answer in set_to] == [302, 302]
     trail = AuditEntry.objects.filter(action="owner.quota_set").order_by("pk").values_list("before", "after")
     assert list(trail) == [

@@ -98,6 +98,39 @@ def test_the_page_narrows_by_extension_and_error(admin: Client) -> None:
     assert set(statuses().values()) == {"failed"}
 
 
+def test_what_was_typed_after_the_list_was_shown_is_shown_before_it_is_queued(admin: Client) -> None:
+    owner = factories.make_owner()
+    pdf, text = make_file(owner, filename="1.pdf"), make_file(owner, filename="2.txt")
+    confirmed = {"every": "1", "shown_extension": "pdf", "shown_error_code": "", "workflows": "quietly", "confirm": "1"}
+
+    cleared = admin.post(AGAIN, confirmed | {"extension": ""})
+    untouched = statuses()
+    admin.post(AGAIN, confirmed | {"extension": "pdf"})
+
+    assert untouched == {pdf.pk: "processed", text.pk: "processed"}
+    assert cleared.context["shown"] == {"extension": "", "error_code": ""}
+    assert "2 files will be extracted again Nothing was queued: the fields above were changed" in text_of(cleared)
+    assert statuses() == {pdf.pk: "uploaded", text.pk: "processed"}
+
+
+def test_enter_in_a_field_shows_what_matches(admin: Client) -> None:
+    file = make_file(factories.make_owner())
+
+    page = admin.post(FILES, {"action": "extract_many", "_selected_action": [file.pk]}).content.decode()
+
+    # A browser presses the form's first submit button.
+    assert page.index('name="show"') < page.index('name="confirm"')
+
+
+def test_a_filter_that_matches_nothing_says_so(admin: Client) -> None:
+    make_file(factories.make_owner())
+
+    page = text_of(admin.post(AGAIN, {"every": "1", "extension": "zip", "workflows": "quietly", "show": "1"}))
+
+    assert "No file will be extracted again No file that was chosen matches." in page
+    assert "Nothing was queued" not in page
+
+
 @pytest.mark.parametrize("keys", ["", "abc", "9" * 5000, "0,,x"])
 def test_odd_keys_queue_nothing(admin: Client, keys: str) -> None:
     make_file(factories.make_owner())

@@ -103,6 +103,8 @@ def test_who_has_the_bytes_gets_none(service: Client, file: File, tags: str) -> 
     answer = get(service, file, If_None_Match=tags.format(etag=f'"{file.file_hash}"'), Range="bytes=0-0")
 
     assert (answer.status_code, answer.content, answer["ETag"]) == (304, b"", f'"{file.file_hash}"')
+    # RFC 9110, 8.6: the length is that of the bytes, never 0.
+    assert (answer["Content-Length"], answer["Content-Type"]) == (str(len(CONTENT)), file.mime_type)
     assert body(get(service, file, If_None_Match='"other"')) == CONTENT
 
 

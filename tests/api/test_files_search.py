@@ -161,6 +161,8 @@ def test_what_no_filter_can_be_is_a_400_that_names_it(api: Client, query: dict[s
     assert (answer.status_code, body["error_code"]) == (400, "VALIDATION_ERROR")
     assert body["detail"].startswith(detail)
     assert [problem["loc"] for problem in body["errors"]] == [["query", name]]
+    # As everywhere: the name stands in `loc`, and only the summary repeats it.
+    assert [f"{name}: {problem['msg']}" for problem in body["errors"]] == [body["detail"]]
 
 
 def test_a_search_takes_as_many_statements_for_one_file_as_for_many(api: Client, owner: Owner) -> None:

@@ -212,6 +212,14 @@ def test_documents_become_the_text_that_the_extraction_reads(upload_any, name, c
     assert text is None or content_of(made).decode().strip() == text.strip()
 
 
+def test_a_text_file_has_no_control_characters_that_would_make_it_binary(upload_any):
+    source = upload_any(b"a\x02\x7fb\tc " + b"d" * 300, "controls.md")
+
+    [made] = services.convert_file(source, target_format="txt", act=Act())
+
+    assert content_of(made).strip() == b"ab\tc " + b"d" * 300
+
+
 def test_the_words_of_scanned_pages_are_in_the_text(upload):
     source = upload(documents.scanned_pdf("Hello scan", None, words="real words"), "scan.pdf")
 

@@ -131,7 +131,37 @@ def test_greys_of_sixteen_bits_keep_their_shades():
 
     [made] = convert("png", saved(source, "PNG"), "bmp")
 
-    assert list(opened(made.content).tobytes()) == [0, 85, 170, 255]
+    # As every viewer shows them, whichever greys the picture has beside: 65535 is white.
+    assert list(opened(made.content).tobytes()) == [0, 78, 156, 233]
+
+
+def test_greys_of_no_known_range_are_spread_from_black_to_white():
+    source = Image.new("F", (3, 1))
+    for column, value in enumerate((-1.0, 0.0, 1.0)):
+        source.putpixel((column, 0), value)
+
+    [made] = convert("tiff", saved(source, "TIFF"), "bmp")
+
+    assert list(opened(made.content).tobytes())[:3] == [0, 127, 255]
+
+
+def test_scans_in_black_and_white_become_a_pdf_alone_and_beside_colour():
+    page = Image.new("1", (64, 32), 1)
+    page.paste(0, (0, 0, 32, 32))
+    scan = saved(page, "TIFF", compression="group4")
+    mixed = saved(page, "TIFF", save_all=True, append_images=[halves()])
+
+    [alone] = convert("tiff", scan, "pdf")
+    [beside] = convert("tiff", mixed, "pdf")
+
+    rendered = pdfium.PdfDocument(alone.content)[0].render().to_pil().convert("RGB")
+    assert is_near(rendered.getpixel((10, 16)), (0, 0, 0))
+    assert is_near(rendered.getpixel((54, 16)), (255, 255, 255))
+    pages = [page.render().to_pil().convert("RGB") for page in pdfium.PdfDocument(beside.content)]
+    assert is_near(pages[0].getpixel((10, 16)), (0, 0, 0))
+    assert is_near(pages[1].getpixel((10, 16)), RED)
+    # Dots stay dots: as a fax they need no JPEG.
+    assert b"CCITTFaxDecode" in alone.content
 
 
 def test_every_page_of_a_tiff_becomes_a_picture_and_a_page():

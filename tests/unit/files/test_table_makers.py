@@ -160,6 +160,22 @@ def test_several_sheets_go_through_json_and_back():
     assert cells(one("json", as_json, "xlsx")) == {"Prices": [["a"], ["007"]], "Names": [["b"], ["x"]]}
 
 
+def test_a_sheet_without_cells_goes_through_json_and_back():
+    source = documents.xlsx(Data=[["h"], ["v"]], Spare=[])
+
+    workbook = one("json", one("xlsx", source, "json"), "xlsx")
+
+    assert cells(workbook) == {"Data": [["h"], ["v"]], "Spare": []}
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"[{}, {}]"])
+def test_json_without_values_has_no_cells(content):
+    with pytest.raises(ExtractionFailed, match="The file has no cells") as refusal:
+        make("json", content, "csv")
+
+    assert refusal.value.code == "no_content"
+
+
 def test_a_workbook_of_before_2007_is_converted():
     assert one("xls", old_office.xls(["name", "price"], ["lamp", 34.5]), "csv") == b"name,price\r\nlamp,34.5\r\n"
 
