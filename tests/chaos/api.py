@@ -27,6 +27,7 @@ class Api:
     """Asks again when a connection breaks or the server says 5xx; anything else but 2xx is an error of the suite."""
 
     def __init__(self, base_url: str, key: str) -> None:
+        self.base_url = base_url
         self._client = httpx.Client(
             base_url=base_url, headers={"X-API-Key": key}, timeout=ASK_TIMEOUT_SECONDS, trust_env=False
         )

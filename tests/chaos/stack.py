@@ -22,6 +22,7 @@ from typing import IO
 from unittest import mock
 from urllib.parse import urlsplit
 
+import httpx
 import psycopg
 import redis
 from psycopg import sql
@@ -230,6 +231,11 @@ class Stack:
         processes.wait_until(self._broker_answers, seconds=10)
         if not processes.wait_until(lambda: self.tend() or self.api.is_live(), seconds=LIVE_SECONDS, pause=0.1):  # type: ignore[func-returns-value]
             raise RuntimeError(f"the web process does not answer:\n{self.last_words('web')}")
+
+    def client(self) -> httpx.Client:
+        """Return a client with the service key that asks once and never again."""
+        headers = {"Authorization": f"Bearer {self.environ['API_KEY']}"}
+        return httpx.Client(base_url=self.api.base_url, headers=headers, timeout=30, trust_env=False)
 
     def last_words(self, name: str, lines: int = 30) -> str:
         """Return the end of a process's log."""

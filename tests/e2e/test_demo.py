@@ -42,7 +42,7 @@ def data_folder(product: stack.Stack, tmp_path: Path) -> Iterator[Path]:
     """A data folder that looks as the launcher's does while it serves the product."""
     data = DataFolder(tmp_path)
     data.open()
-    data.remember("web", {"url": str(product.api._client.base_url)})
+    data.remember("web", {"url": product.api.base_url})
     yield tmp_path
     data.close()
 
@@ -69,7 +69,7 @@ def test_the_documents_of_the_repository_go_all_the_way(product: stack.Stack, da
 
     done = demo(data_folder, API_KEY=key)
 
-    url = str(product.api._client.base_url)
+    url = product.api.base_url
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"Product: {url}\n\nUploading:\n")
     for name in NAMES:
@@ -91,7 +91,7 @@ def test_a_second_demo_uses_the_same_workflow_and_leaves_it_off(product: stack.S
 
     codes = [demo(data_folder, one, API_KEY=key).returncode for _ in range(2)]
 
-    found = httpx.get(f"{product.api._client.base_url}/workflows", headers={"X-API-Key": key}, trust_env=False).json()
+    found = httpx.get(f"{product.api.base_url}/workflows", headers={"X-API-Key": key}, trust_env=False).json()
     assert codes == [0, 0]
     assert [(item["name"], item["is_enabled"]) for item in found] == [("Demo: document pipeline", False)]
 

@@ -45,13 +45,8 @@ def product(recorder: Recorder) -> Iterator[stack.Stack]:
 
 @pytest.fixture
 def client(product: stack.Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(
-        base_url=str(product.api._client.base_url),
-        headers={"Authorization": f"Bearer {product.environ['API_KEY']}"},
-        timeout=10,
-        trust_env=False,
-    ) as opened:
-        yield opened
+    with product.client() as made:
+        yield made
 
 
 def picture_pipeline(database: str, extension: str) -> dict[str, Any]:

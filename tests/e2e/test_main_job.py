@@ -35,12 +35,7 @@ def product(recorder: Recorder) -> Iterator[stack.Stack]:
 
 @pytest.fixture
 def client(product: stack.Stack) -> Iterator[httpx.Client]:
-    with httpx.Client(
-        base_url=str(product.api._client.base_url),
-        headers={"Authorization": f"Bearer {product.environ['API_KEY']}"},
-        timeout=10,
-        trust_env=False,
-    ) as made:
+    with product.client() as made:
         yield made
 
 

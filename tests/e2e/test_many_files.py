@@ -64,12 +64,7 @@ def product(scratch: Path) -> Iterator[stack.Stack]:
 @pytest.fixture
 def client(product: stack.Stack) -> Iterator[httpx.Client]:
     """Ask once and never again, so that what was accepted is known exactly."""
-    with httpx.Client(
-        base_url=str(product.api._client.base_url),
-        headers={"X-API-Key": product.environ["API_KEY"]},
-        timeout=30,
-        trust_env=False,
-    ) as made:
+    with product.client() as made:
         yield made
 
 

@@ -256,7 +256,7 @@ def test_the_whole_product_keeps_files_and_large_outputs_in_the_bucket(server: S
     with (
         stack.running("127.0.0.1:9", SPILL_OUTPUT="1KB", **server.environ(bucket)) as product,
         httpx.Client(
-            base_url=str(product.api._client.base_url),
+            base_url=product.api.base_url,
             headers={"X-API-Key": product.environ["API_KEY"]},
             timeout=30,
             trust_env=False,

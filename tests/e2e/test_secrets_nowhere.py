@@ -92,8 +92,7 @@ def product(echo: Echo) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def client(product: Stack) -> Iterator[httpx.Client]:
-    headers = {"Authorization": f"Bearer {product.environ['API_KEY']}"}
-    with httpx.Client(base_url=product.api._client.base_url, headers=headers, timeout=10, trust_env=False) as made:
+    with product.client() as made:
         yield made
 
 

@@ -168,7 +168,7 @@ def test_the_seeds_pipeline_runs_on_an_uploaded_pdf(
 ) -> None:
     given = pipeline(recorder.url)
     document = documents.pdf(LINE)
-    with _client(product) as client:
+    with product.client() as client:
         workflow = client.post("/api/v1/workflows", json=given).json()
         uploaded = client.post("/files/upload", files={"file": ("Q3 report.pdf", document)}).json()
         execution = _wait_for_execution(client, product, workflow["id"])
@@ -382,15 +382,6 @@ def _time(text: str) -> datetime:
     """Read the contract's form of a time: ISO 8601 in UTC with Z."""
     assert text.endswith("Z")
     return datetime.fromisoformat(text)
-
-
-def _client(product: stack.Stack) -> httpx.Client:
-    return httpx.Client(
-        base_url=str(product.api._client.base_url),
-        headers={"Authorization": f"Bearer {product.environ['API_KEY']}"},
-        timeout=10,
-        trust_env=False,
-    )
 
 
 def _wait_for_execution(client: httpx.Client, product: stack.Stack, workflow_id: int) -> dict[str, Any]:

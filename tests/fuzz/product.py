@@ -47,7 +47,7 @@ class _Run:
         self._product = product
         self._report = Report()
         self._client = httpx.Client(
-            base_url=str(product.api._client.base_url),
+            base_url=product.api.base_url,
             headers={"X-API-Key": product.environ["API_KEY"]},
             timeout=60,
             trust_env=False,
