@@ -11,6 +11,8 @@ from typing import Any
 from files.extractors.base import Extraction, ExtractionFailed, Limits, TableSink, TextSink, short
 
 _LARGEST_EXACT_FLOAT = 10**21
+_LINES_AT_ONCE = 256
+_DIGITS_AND_POINT = 16
 
 
 def open_workbook(content: bytes) -> Any:
@@ -86,6 +88,7 @@ class WorkbookReading:
             raise ExtractionFailed("too_large", message)
         self.tables.begin(name)
         self.text.add(name + "\n")
+        lines: list[str] = []
         for cells in sheet.iter_rows():
             # Most cells are texts, numbers or empty: not asking further for them halves the time.
             row = _trimmed(
@@ -98,8 +101,17 @@ class WorkbookReading:
                 continue
             self.total_rows += 1
             if self.total_rows <= self._limits.max_sheet_rows and not self.text.truncated:
-                self.text.add("\t".join(row) + "\n")
+                lines.append("\t".join(row))
                 self.tables.add(row)
+                if len(lines) == _LINES_AT_ONCE:
+                    self._add_lines(lines)
+        self._add_lines(lines)
+
+    def _add_lines(self, lines: list[str]) -> None:
+        """Move lines into the text."""
+        if lines:
+            self.text.add("\n".join([*lines, ""]))
+            lines.clear()
 
 
 def cell_text(value: Any) -> str:
@@ -117,10 +129,10 @@ def cell_text(value: Any) -> str:
 
 def _number(value: float) -> str:
     """Return a number with the 15 digits that Excel keeps."""
-    text = f"{value + 0.0:.15g}"  # the sum makes -0.0 a 0
-    if "e" in text and value.is_integer() and abs(value) < _LARGEST_EXACT_FLOAT:
+    if value.is_integer() and abs(value) < _LARGEST_EXACT_FLOAT:
         return str(int(value))
-    return text
+    shortest = repr(value)  # quicker, and the same for numbers of so few digits
+    return shortest if len(shortest) <= _DIGITS_AND_POINT and "e" not in shortest else f"{value:.15g}"
 
 
 def _duration(value: timedelta) -> str:
