@@ -5,8 +5,10 @@ import os
 
 import pytest
 
-# A line for each request of a client that polls would bury what a failing test says.
-logging.getLogger("httpx").setLevel(logging.WARNING)
+# A line for each request of a client that polls, or for each of a mail server's words, would bury what a failing test
+# says.
+for name in ("httpx", "mail.log"):
+    logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def pytest_configure(config: pytest.Config) -> None:
