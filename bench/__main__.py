@@ -107,7 +107,7 @@ def _per_step(found: Servers, ours: Peer, rounds: int) -> list[Result]:
         for effect, aim in aims.items()
     ]
     saga = per_step.saga_ms(ours, rounds=max(rounds, 5))
-    return [*per_effect, Result("undoing three steps adds, per execution", "ms", saga, aim=10)]
+    return [*per_effect, Result("coordinating a saga of three steps adds, per execution", "ms", saga, aim=10)]
 
 
 def _latency(found: Servers, workflow_id: int) -> list[Result]:

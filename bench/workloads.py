@@ -43,9 +43,15 @@ def steps_of_effect(effect: str) -> list[dict[str, Any]]:
     ]
 
 
-def stopped_after_three(*, is_undone: bool) -> list[dict[str, Any]]:
-    """Return three log steps and a stop that fails; `is_undone`: each step then has one that undoes it."""
+def six_and_a_stop(*, is_saga: bool) -> list[dict[str, Any]]:
+    """Return what runs three log steps, then three more that are stored one by one, and fails.
+
+    A saga: the latter three undo the former after the failure; else they stand before it, in a row.
+    """
     log = {"type": "log", "config": {"message": "done"}}
-    undo = {"compensate": log} if is_undone else {}
+    stored = {**log, "effect": "idempotent"}
+    undo = {"compensate": log} if is_saga else {}
+    steps = [{"name": f"step_{number}", **log, **undo} for number in range(3)]
+    more = [] if is_saga else [{"name": f"more_{number}", **stored} for number in range(3)]
     stop = {"name": "stop", "type": "stop", "config": {"status": "failed", "message": "undo it"}}
-    return [*({"name": f"step_{number}", **log, **undo} for number in range(3)), stop]
+    return [*steps, *more, stop]
