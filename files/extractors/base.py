@@ -68,12 +68,12 @@ class ExtractionFailed(Exception):
 
 
 # Titles, authors and names stand in metadata that lists show; a damaged file may give megabytes.
-_PROPERTY_CHARACTERS = 1_000
+PROPERTY_CHARACTERS = 1_000
 
 
 def short(properties: dict[str, str]) -> dict[str, str]:
     """Return a file's own words about itself, each cut to what anybody may want to read."""
-    return {name: value[:_PROPERTY_CHARACTERS] for name, value in properties.items()}
+    return {name: value[:PROPERTY_CHARACTERS] for name, value in properties.items()}
 
 
 # The first rows of tables are kept beside the text, for people to look at.
@@ -89,7 +89,7 @@ class TableSink:
         self._room = TABLE_CHARACTERS
 
     def begin(self, name: str) -> None:
-        self.tables.append({"name": name[:_PROPERTY_CHARACTERS], "rows": []})
+        self.tables.append({"name": name[:PROPERTY_CHARACTERS], "rows": []})
 
     def add(self, row: list[str]) -> None:
         """Add a row to the table begun last, if there is room."""

@@ -13,7 +13,7 @@ from email.message import Message
 from typing import Any
 
 from files import filetypes
-from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink
+from files.extractors.base import PROPERTY_CHARACTERS, Extraction, ExtractionFailed, Limits, TextSink, short
 from files.extractors.decoding import decode
 from files.extractors.markup import HtmlText
 
@@ -40,7 +40,7 @@ def extract(content: bytes, limits: Limits) -> Extraction:
     reading.add(message)
     metadata = {
         "extraction_method": "text",
-        **{f"email_{name.lower()}": _header(message, name) for name in _HEADERS if message[name]},
+        **short({f"email_{name.lower()}": _header(message, name) for name in _HEADERS if message[name]}),
         "email_attachments": reading.attachments,
     }
     return Extraction(text=reading.text.text(), metadata=metadata, truncated=reading.text.truncated)
@@ -68,7 +68,7 @@ class _Reading:
     def _add_part(self, part: Message) -> None:
         name = _filename(part)
         if name:
-            self.attachments.append(name)
+            self.attachments.append(name[:PROPERTY_CHARACTERS])
             self.text.add(f"Attachment: {name}\n")
         if part.get_content_type() == "multipart/alternative":
             self._add_alternative(part)

@@ -25,9 +25,10 @@ AT_ONCE = 2
 # Kept in hand at a time, so that memory says something about the product and not about us.
 _BATCH = 20
 _STORED_EVERY = 5
-# Everything is imported and warm by then; what is held more at the end has leaked.
-_WARM_UP = 60
-_MOST_GROWTH_MIB = 32
+# Everything is imported and warm by then; what is held more at the end has leaked, up to what a few answers of megabytes
+# leave in pieces.
+_WARM_UP = 200
+_MOST_GROWTH_MIB = 64
 
 
 @dataclass
@@ -96,7 +97,8 @@ def extracted(drawn: Iterator[Mutant], scratch: Path, *, keep: Path | None = Non
             if warm is None and done >= _WARM_UP:
                 warm = resources.held(scratch), resources.resident_mib()
             if done % 200 < _BATCH:
-                print(f"... {done} mutants, {len(summary.violations)} violations", flush=True)
+                found = f"{len(summary.violations)} violations, {resources.resident_mib():.0f} MiB"
+                print(f"... {done} mutants, {found}", flush=True)
     summary.violations += [(None, sentence) for sentence in _leaks(warm, scratch)]
     return summary
 

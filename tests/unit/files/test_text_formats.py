@@ -190,6 +190,16 @@ def test_a_mail_message_gives_headers_text_and_names_of_attachments():
     assert result.metadata["email_subject"] == "Prüfung of May"
 
 
+def test_what_a_mail_message_says_of_itself_is_cut_to_what_anybody_may_want_to_read():
+    long = "x" * 5_000
+    attached = f'Content-Disposition: attachment; filename="{long}"'
+
+    result = eml.extract(f"Subject: {long}\n{attached}\n\nwords".encode(), LIMITS)
+
+    assert result.metadata["email_subject"] == "x" * 1_000
+    assert result.metadata["email_attachments"] == ["x" * 1_000]
+
+
 @pytest.mark.parametrize(
     "content",
     [b"Subject: =?x?q?a?= =?utf-8?b?!?=\n\nwords", b"Subject: a\nContent-Type: text/plain; charset=unknown\n\nwords"],
