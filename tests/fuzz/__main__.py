@@ -25,8 +25,8 @@ AT_ONCE = 2
 # Kept in hand at a time, so that memory says something about the product and not about us.
 _BATCH = 20
 _STORED_EVERY = 5
-# Everything is imported and warm by then; what is held more at the end has leaked, up to what a few answers of megabytes
-# leave in pieces.
+# Everything is imported and warm by then; what is held more at the end has leaked, up to what a few answers of
+# megabytes leave in pieces.
 _WARM_UP = 200
 _MOST_GROWTH_MIB = 64
 
