@@ -17,8 +17,8 @@ class FileNotFound(NotFound):
 class UploadRefused(InvalidInput):
     """An upload that is not taken; nothing was stored."""
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, problems=[Problem(("body", "file"), detail)])
+    def __init__(self, detail: str, *, field: tuple[str, str] = ("body", "file")) -> None:
+        super().__init__(detail, problems=[Problem(field, detail)])
 
 
 class FileTooLarge(UploadRefused):
@@ -77,9 +77,10 @@ class FileQuotaExceeded(UploadRefused):
 
     code = "FILE_QUOTA_EXCEEDED"
 
-    def __init__(self, *, used_bytes: int, quota_bytes: int, more_bytes: int) -> None:
+    def __init__(self, *, used_bytes: int, quota_bytes: int, more_bytes: int, field: tuple[str, str]) -> None:
         super().__init__(
-            f"File quota exceeded: {used_bytes} of {quota_bytes} bytes are used, {more_bytes} more do not fit"
+            f"File quota exceeded: {used_bytes} of {quota_bytes} bytes are used, {more_bytes} more do not fit",
+            field=field,
         )
         self.used_bytes = used_bytes
         self.quota_bytes = quota_bytes

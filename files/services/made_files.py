@@ -131,7 +131,7 @@ def _hash(stream: IO[bytes]) -> str:
 
 def _insert(source: File, rows: list[File]) -> list[File]:
     with transaction.atomic():
-        quota.check(source.owner, more_bytes=sum(row.file_size for row in rows))
+        quota.check(source.owner, more_bytes=sum(row.file_size for row in rows), field=("path", "id"))
         made = File.objects.bulk_create(rows)
         enqueue.extraction()
         faults.point("made_before_commit")

@@ -42,7 +42,7 @@ def convert_file(
     """Make a file's content anew in another format; several files where the target has no pages or sheets.
 
     `sheet` (a name, or a number from 1) chooses one of a workbook's; `pages` ("1-3,5") and `dpi` are for pictures of
-    a PDF's pages. Raises: InvalidInput (dpi, pages), FileMakingFailed (UNSUPPORTED_TYPE lists what is possible,
+    a PDF's pages. Raises: InvalidInput (dpi, pages, sheet), FileMakingFailed (UNSUPPORTED_TYPE lists what is possible,
     ENCRYPTED, CORRUPT, TOO_LARGE, TOO_MANY_PAGES, PAGE_NOT_FOUND, SHEET_NOT_FOUND, NO_CONTENT, EXTRACT_TIMEOUT,
     EXTRACT_CRASHED, BYTES_MISSING), FileQuotaExceeded, StorageUnavailable, Unavailable (too many at once); nothing is
     stored then.
@@ -51,6 +51,8 @@ def convert_file(
     _check_bounds("dpi", dpi, RESOLUTIONS)
     if pages and (len(pages) > _LONGEST_PAGES or not _PAGES.fullmatch(pages)):
         raise _invalid("pages", 'must be numbers and ranges of pages, for example "1-3,5"')
+    if target == registry.TEXT and (sheet or pages):
+        raise _invalid("sheet" if sheet else "pages", "a text is made of the whole file; leave this out")
     options = {"target": target, "sheet": sheet, "pages": pages.replace(" ", ""), "dpi": dpi}
     if target == registry.TEXT:
         return _made_once(file, registry.CONVERT, act, lambda answer: _write_text(file, answer))

@@ -8,6 +8,8 @@ from files.choices import FileStatus
 from files.errors import FileQuotaExceeded
 from files.models import File
 
+UPLOADED = ("body", "file")
+
 
 def quota_bytes(owner: Owner) -> int | None:
     """Return an owner's quota as it is now; None is no bound."""
@@ -22,8 +24,8 @@ def used_bytes(owner_id: int) -> int:
     return int(live.order_by().aggregate(total=Sum("file_size"))["total"] or 0)
 
 
-def check(owner: Owner, *, more_bytes: int) -> None:
-    """Refuse bytes over the quota, in the transaction that inserts them.
+def check(owner: Owner, *, more_bytes: int, field: tuple[str, str] = UPLOADED) -> None:
+    """Refuse bytes over the quota, in the transaction that inserts them; `field` is where the caller named them.
 
     Where there is a quota, others who add files of this owner wait until the transaction ends: two at once never
     exceed it. Raises: FileQuotaExceeded.
@@ -31,8 +33,8 @@ def check(owner: Owner, *, more_bytes: int) -> None:
     if quota_bytes(owner) is None:
         return
     # Not `FOR UPDATE`: that would wait for every insertion that refers to the owner.
-    locked = Owner.objects.select_for_update(no_key=True)
-    _refuse_over(owner, _or_default(locked.values_list("file_quota_bytes", flat=True).get(pk=owner.pk)), more_bytes)
+    locked = Owner.objects.select_for_update(no_key=True).values_list("file_quota_bytes", flat=True)
+    _refuse_over(owner, _or_default(locked.get(pk=owner.pk)), more_bytes, field)
 
 
 def quota_use(owner: Owner) -> dict[str, int | None]:
@@ -46,7 +48,7 @@ def refuse_early(owner: Owner, *, more_bytes: int) -> bool:
     Returns whether there is a quota. Raises: FileQuotaExceeded.
     """
     quota = quota_bytes(owner)
-    _refuse_over(owner, quota, more_bytes)
+    _refuse_over(owner, quota, more_bytes, UPLOADED)
     return quota is not None
 
 
@@ -55,9 +57,9 @@ def _or_default(own_bytes: int | None) -> int | None:
     return default if own_bytes is None else own_bytes
 
 
-def _refuse_over(owner: Owner, quota: int | None, more_bytes: int) -> None:
+def _refuse_over(owner: Owner, quota: int | None, more_bytes: int, field: tuple[str, str]) -> None:
     if quota is None:
         return
     used = used_bytes(owner.pk)
     if used + more_bytes > quota:
-        raise FileQuotaExceeded(used_bytes=used, quota_bytes=quota, more_bytes=more_bytes)
+        raise FileQuotaExceeded(used_bytes=used, quota_bytes=quota, more_bytes=more_bytes, field=field)

@@ -296,4 +296,5 @@ def test_the_files_of_an_owner_at_its_quota_grow_no_further(api, owner):
     answer = post(api, f"/files/{file_id}/convert", {"target_format": "json"})
 
     assert (answer.status_code, answer.json()["error_code"]) == (400, "FILE_QUOTA_EXCEEDED")
+    assert [error["loc"] for error in answer.json()["errors"]] == [["path", "id"]]
     assert File.objects.count() == 1

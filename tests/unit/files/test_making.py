@@ -220,6 +220,12 @@ def test_a_text_file_has_no_control_characters_that_would_make_it_binary(upload_
     assert content_of(made).strip() == b"ab\tc " + b"d" * 300
 
 
+@pytest.mark.parametrize(("option", "value"), [("pages", "1-2"), ("sheet", "Summer")])
+def test_a_part_of_a_file_cannot_be_asked_for_as_a_text(table, option, value):
+    with pytest.raises(InvalidInput, match=f"{option}: a text is made of the whole file"):
+        services.convert_file(table, target_format="txt", act=Act(), **{option: value})
+
+
 def test_the_words_of_scanned_pages_are_in_the_text(upload):
     source = upload(documents.scanned_pdf("Hello scan", None, words="real words"), "scan.pdf")
 
