@@ -4,8 +4,10 @@ The name's extension decides what a file is taken for, and the bytes must agree:
 a valid ZIP is a PDF when it is called `.pdf` and a Word document when it is called `.docx`.
 """
 
+import codecs
 import mimetypes
 import re
+import unicodedata
 
 HEAD_BYTES = 64 * 1024
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -77,6 +79,11 @@ TEXT_EXTENSIONS = frozenset({"txt", "csv", "tsv", "html", "htm", "md", "markdown
 # The announcement that such a text begins with.
 ISO_2022_KR = b"\x1b$)C"
 _FEWEST_UTF32_BYTES = 16
+_WIDE_SAMPLE_BYTES = 8 * 1024
+# What no text holds: control characters, and what is no character. And what texts in any script hold.
+_NO_TEXT = frozenset({"Cc", "Cn", "Co", "Cs"})
+_ASCII_TEXT = bytes((0, 9, 10, 13, *range(32, 127)))
+_COMMON = frozenset(" \r\n\t.,:;-()0123456789\u3000\u3001\u3002\uff0c")
 _LONGEST_MARKER = max(map(len, MARKERS.values()))
 
 
@@ -183,7 +190,7 @@ def _is_bmp(head: bytes) -> bool:
 def wide_encoding(head: bytes) -> str | None:
     """Return `utf-16-le`, `utf-16-be`, `utf-32-le` or `utf-32-be` for text without a mark, by where its zero bytes are.
 
-    Only text of mostly Latin letters can be told so.
+    Text of mostly Latin letters can be told so; other text only by its characters, and only in UTF-16.
     """
     quarters = [head[offset::4].count(0) * 4 for offset in range(4)]
     length = len(head)
@@ -192,7 +199,30 @@ def wide_encoding(head: bytes) -> str | None:
             return "utf-32-le"
         if min(quarters[:2]) * 20 >= length * 19 and max(quarters[3:]) * 20 <= length:
             return "utf-32-be"
-    return _utf16_byte_order(head)
+    return _utf16_byte_order(head) or _utf16_by_characters(head)
+
+
+def _utf16_by_characters(head: bytes) -> str | None:
+    """Spaces and line ends give zero bytes to text in any script; read in the right order, all of it is characters."""
+    sample = head[: _WIDE_SAMPLE_BYTES // 2 * 2]
+    # Zero bytes between ASCII texts, as programs write lists of names, would read as Chinese.
+    if b"\0" not in sample or len(sample.translate(None, _ASCII_TEXT)) * 20 < len(sample):
+        return None
+    found = {name: _common_characters(sample, name) for name in ("utf-16-le", "utf-16-be")}
+    name = max(found, key=lambda order: found[order])
+    return name if found[name] > 0 and min(found.values()) < found[name] else None
+
+
+def _common_characters(sample: bytes, encoding: str) -> int:
+    """Return how many characters are such as all scripts use; 0 where not all are characters of text."""
+    try:
+        # The last character may have been cut in two.
+        text = codecs.getincrementaldecoder(encoding)().decode(sample)
+    except UnicodeDecodeError:
+        return 0
+    if any(unicodedata.category(char) in _NO_TEXT and char not in "\t\n\r\f" for char in text):
+        return 0
+    return sum(char in _COMMON for char in text)
 
 
 def _utf16_byte_order(head: bytes) -> str | None:

@@ -58,10 +58,17 @@ def doc(
     headers: str = "",
     footnotes: str = "",
     row_ends: Sequence[int] = (),
+    deleted: Sequence[tuple[int, int]] = (),
+    modifier: int = 0,
+    lists: Sequence[bytes] = (),
     flags: int = 0,
     wide: bool = True,
 ) -> bytes:
-    """Return a Word 97 document by the characters of its parts; `row_ends` are positions of row marks in the body."""
+    """Return a Word 97 document by the characters of its parts.
+
+    `row_ends` are positions of row marks in the body, `deleted` the first and last (exclusive) of deleted characters;
+    `modifier` is what the one piece says of itself, `lists` are the properties to which it may point.
+    """
     text = body + footnotes + headers
     width = 2 if wide else 1
     start = 1024
@@ -71,14 +78,19 @@ def doc(
     struct.pack_into("<6H", header, 0, 0xA5EC, 193, 0, 0x409, 0, flags)
     struct.pack_into("<8i", header, 0x4C, len(body), len(footnotes), len(headers), 0, 0, 0, 0, 0)
     at = start if wide else start * 2 | 0x40000000
-    pieces = struct.pack("<II", 0, len(text)) + struct.pack("<HIH", 0, at, 0)
-    clx = b"\1\2\0\0\0\2" + struct.pack("<I", len(pieces)) + pieces
+    pieces = struct.pack("<II", 0, len(text)) + struct.pack("<HIH", 0, at, modifier)
+    properties = b"".join(b"\1" + struct.pack("<H", len(changes)) + changes for changes in (*lists, b"\0\0"))
+    clx = properties + b"\2" + struct.pack("<I", len(pieces)) + pieces
     pages = struct.pack("<III", start, start + len(encoded), page_number)
+    runs = struct.pack("<III", start, start + len(encoded), page_number + 1)
     struct.pack_into("<II", header, 0x1A2, 0, len(clx))
     struct.pack_into("<II", header, 0x102, len(clx), len(pages))
+    struct.pack_into("<II", header, 0xFA, len(clx + pages), len(runs))
     marks = _row_page([start + width * position for position in row_ends], width)
+    marks += _run_page([(start + width * first, start + width * last, DELETED_97) for first, last in deleted])
     main = (bytes(header) + encoded).ljust(page_number * _SECTOR, b"\0") + marks
-    return ole({"WordDocument": main, "0Table": clx + pages, "\x05SummaryInformation": summary("Report", "Ada")})
+    table = clx + pages + runs
+    return ole({"WordDocument": main, "0Table": table, "\x05SummaryInformation": summary("Report", "Ada")})
 
 
 def _row_page(marks: Sequence[int], width: int) -> bytes:
@@ -97,14 +109,62 @@ def _row_page(marks: Sequence[int], width: int) -> bytes:
     return bytes(page)
 
 
-def word_95(body: str, *, language: int = 0x409, encoding: str = "cp1252") -> bytes:
-    """Return a Word 95 document: its text in one run of bytes, no table stream."""
+# Lists of properties that mark characters as deleted.
+DELETED_97, DELETED_95 = struct.pack("<HB", 0x0800, 1), b"\x41\1"
+
+
+def in_font(number: int) -> bytes:
+    """Return the properties of Word 95 that set characters in a font, after some others of all kinds of sizes."""
+    return b"\x55\1" + b"\x44\4abcd" + b"\x53" + b"\x5f\0\0\0" + b"\x5d" + struct.pack("<H", number)
+
+
+def _run_page(runs: Sequence[tuple[int, int, bytes]]) -> bytes:
+    """Return a page of properties of characters (ChpxFkp) for runs by their first and last byte."""
+    page, places, bounds, free = bytearray(_SECTOR), list[int](), [0], _SECTOR - 2
+    for begin, end, changes in runs:
+        free = (free - len(changes) - 1) // 2 * 2
+        page[free : free + 1 + len(changes)] = bytes([len(changes)]) + changes
+        places += [0, free // 2]
+        bounds += [begin, end]
+    struct.pack_into(f"<{len(bounds)}I", page, 0, *bounds)
+    page[4 * len(bounds) : 4 * len(bounds) + len(places)] = bytes(places)
+    page[_SECTOR - 1] = len(places)
+    return bytes(page)
+
+
+def word_95(
+    body: str,
+    *,
+    language: int = 0x409,
+    encoding: str = "cp1252",
+    magic: int = 0xA5DC,
+    flags: int = 0,
+    of_macintosh: bool = False,
+    fonts: Sequence[int] = (),
+    default_font: int = 0,
+    runs: Sequence[tuple[int, int, bytes]] = (),
+) -> bytes:
+    """Return a Word 95 document: its text in one run of bytes, no table stream.
+
+    `fonts` are the character sets of its fonts; `runs` the first and last byte of characters and their properties.
+    """
     encoded = body.encode(encoding)
-    header = bytearray(1024)
-    struct.pack_into("<6H", header, 0, 0xA5DC, 104, 0, language, 0, 0)
-    struct.pack_into("<II", header, 0x18, 1024, 1024 + len(encoded))
-    struct.pack_into("<8i", header, 0x34, len(encoded), 0, 0, 0, 0, 0, 0, 0)
-    return ole({"WordDocument": bytes(header) + encoded})
+    start, page_number = 1024, 2 + -(-len(encoded) // _SECTOR)
+    header = bytearray(start)
+    struct.pack_into("<6H", header, 0, magic, 104, 0, language, 0, flags)
+    struct.pack_into("<H", header, 0x14, 0x100 if of_macintosh else 0)
+    struct.pack_into("<II", header, 0x18, start, start + len(encoded))
+    struct.pack_into("<8i", header, 0x34, len(body), 0, 0, 0, 0, 0, 0, 0)
+    text = (bytes(header) + encoded).ljust(page_number * _SECTOR, b"\0")
+    page = _run_page([(start + first, start + last, changes) for first, last, changes in runs])
+    numbers = struct.pack("<IIH", start, start + len(encoded), page_number)
+    styles = struct.pack("<H12xH", 14, default_font)
+    named = [struct.pack("<BBHBB", 7, 0, 400, charset, 0) + b"F\0" for charset in fonts]
+    table = struct.pack("<H", 2 + sum(map(len, named))) + b"".join(named)
+    main = text + page
+    for place, data in ((0xB8, numbers), (0x60, styles), (0xD0, table)):
+        main = main[:place] + struct.pack("<II", len(main), len(data)) + main[place + 8 :] + data
+    return ole({"WordDocument": main})
 
 
 def xls(*rows: Sequence[str | float], name: str = "Prices", encrypted: bool = False) -> bytes:

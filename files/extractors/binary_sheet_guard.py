@@ -62,7 +62,7 @@ def check_xlsb(package: Package, main: str, limits: Limits) -> None:
         share, unseen = package.head(part, _SEEN_BYTES // len(parts))
         found = _Found(part, unseen, _XLSB_CELL_BYTES)
         row = 0
-        for kind, at, length in _xlsb_records(share):
+        for kind, at, length in xlsb_records(share):
             if kind == _XLSB_ROW and length >= _NUMBER.size:
                 row = _NUMBER.unpack_from(share, at)[0]
             elif kind in _XLSB_CELLS and length >= _NUMBER.size:
@@ -116,7 +116,7 @@ def _xls_records(data: bytes) -> Iterator[_Record]:
         position += length
 
 
-def _xlsb_records(data: bytes) -> Iterator[_Record]:
+def xlsb_records(data: bytes) -> Iterator[_Record]:
     """Yield the records up to the mark of the cells' end, the last one only if it is whole."""
     position, size = 0, len(data)
     try:

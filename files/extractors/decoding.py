@@ -4,6 +4,7 @@ ISO-2022 by its escape sequences, then chardet's statistics (99 % of its public 
 import re
 
 from files import filetypes
+from files.extractors import likely_letters
 from files.extractors.base import ExtractionFailed
 
 # Enough for the statistics; the whole file is then decoded with what it says.
@@ -18,6 +19,14 @@ _RARE = b"\x83\x88\x8e\x98\x9e\xa4\xa6\xa8\xac\xad\xaf\xb4\xb6\xb8\xb9\xb2\xb3\x
 # Whole characters of UTF-8 for each broken one; chance makes none of the kind in other encodings.
 _BROKEN_RATIO = 20
 _WESTERN = frozenset(range(256)) - frozenset(_RARE)
+# The commonest first. From which likelihood on an encoding is compared with none of them, and by how much one must be
+# likelier: by more where characters of many bytes were found.
+_LATIN = ("cp1252", "cp1250", "iso-8859-2", "cp1254", "mac-roman", "cp850")
+_CYRILLIC = ("cp1251", "koi8-r", "cp866", "iso-8859-5")
+_LIKELY, _CLEARLY, _FAR = 0.95, 0.1, 0.3
+_MANY_BYTES = ("shift", "cp932", "big5", "gb", "euc", "cp949", "johab", "hz")
+# Of mainframes: nothing in them is ASCII, so that chance finds none of them.
+_EBCDIC = ("cp037", "cp273", "cp424", "cp500", "cp875", "cp1026", "cp1140")
 # UTF-32's mark begins with UTF-16's, so it is asked first.
 _BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -61,7 +70,8 @@ def _decode_by_statistics(content: bytes) -> tuple[str, str]:
     mended = content.decode("utf-8", errors="replace")
     if _is_nearly_utf8(mended):
         return mended, "utf-8"
-    encoding = _likeliest(content[:_SAMPLE_BYTES])
+    sample = content[:_SAMPLE_BYTES]
+    encoding = _better_read(_likeliest(sample), sample)
     if encoding is None:
         raise ExtractionFailed("corrupt", "The text is in no known encoding")
     try:
@@ -89,6 +99,27 @@ def _likeliest(sample: bytes) -> str | None:
     found = chardet.detect(sample, encoding_era=EncodingEra.MODERN_WEB)["encoding"]
     is_guess = foreign <= _GUESSED_BYTES and (found or "").lower().startswith("windows-125")
     return "cp1252" if is_guess and _reads_as_western(sample) else found
+
+
+def _better_read(found: str | None, sample: bytes) -> str | None:
+    """Return another encoding than the found one where letters stand as in no language, and by another one do."""
+    best, most = found, _likelihood(sample, found) if found else 0.0
+    name = (found or "").lower()
+    if most >= _LIKELY or name in _EBCDIC:
+        return found
+    is_wide = name.startswith(_MANY_BYTES)
+    most += _FAR if is_wide else _CLEARLY
+    for encoding in _LATIN if is_wide else (*_LATIN, *_CYRILLIC):
+        if (likelihood := _likelihood(sample, encoding)) > most:
+            best, most = encoding, likelihood
+    return best
+
+
+def _likelihood(sample: bytes, encoding: str) -> float:
+    try:
+        return likely_letters.likelihood(sample.decode(encoding, errors="replace"))
+    except LookupError:
+        return 0.0
 
 
 def _reads_as_western(sample: bytes) -> bool:

@@ -18,6 +18,9 @@ _FIELD_BEGIN, _FIELD_SEPARATOR, _FIELD_END = "\x13", "\x14", "\x15"
 # A phonetic guide is an equation: the reading stands above the base text.
 _PHONETIC = re.compile(r"\x13\s*EQ [^\x13\x15]*?\\o\\a\w\(\\s\\up \d+\(([^\x13\x15()]*)\)[,;]([^\x13\x15()]*)\)\s*\x15")
 
+# A field that shows a text to click on, which is part of its code.
+_BUTTON = re.compile(r"\x13\s*MACROBUTTON\s+\S+\s([^\x13-\x15]*)(\x14[^\x13-\x15]*)?\x15")
+
 
 def extract(content: bytes, limits: Limits) -> Extraction:
     """Return text and tables; metadata: word_paragraphs and word_tables of the body, title, author.
@@ -39,7 +42,7 @@ def _without_field_codes(text: str) -> str:
     """Drop what stands between a field's beginning and its separator (or its end, where it has no result)."""
     if _FIELD_BEGIN not in text:
         return text
-    text = _PHONETIC.sub(r"\2 (\1)", text)
+    text = _BUTTON.sub(r"\1", _PHONETIC.sub(r"\2 (\1)", text))
     parts: list[str] = []
     # For each open field, whether its code is being passed.
     in_code: list[bool] = []

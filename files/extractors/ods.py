@@ -8,25 +8,26 @@ import re
 from typing import Any
 
 from files.extractors.base import Extraction, ExtractionFailed, Limits
+from files.extractors.ods_texts import TABLE, OdsTexts, times
 from files.extractors.ooxml import Package, elements, open_package
 from files.extractors.workbook_cells import WorkbookReading
 
 _KIND = "OpenDocument spreadsheet"
 _CONTENT = "content.xml"
 _MIMETYPE = b"application/vnd.oasis.opendocument.spreadsheet"
-_TABLE = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
 # calamine knows these names by this prefix only, so it is enough to look for it.
 _REPEATED = re.compile(rb'-repeated\s*=\s*["\']\s*\d{4,}')
 _VALUE = re.compile(rb"office:value-type|<text:p")
-_MOST_DIGITS = 12
 _SHEET_END = b"</table:table>"
 
 
 def extract(content: bytes, limits: Limits) -> Extraction:
-    """Return the cells' text sheet by sheet; metadata as of XLSX."""
+    """Return the cells' text sheet by sheet, then what stands beside them; metadata as of XLSX."""
     package = checked(content, limits)
+    found = OdsTexts(package)
     reading = WorkbookReading(limits)
-    names = reading.read(content)
+    names = reading.read(content, found.errors)
+    reading.add_texts(found.texts)
     return reading.extraction(names, _properties(package))
 
 
@@ -64,8 +65,8 @@ def _repeats_values(data: bytes) -> bool:
 def _check_grid(package: Package, limits: Limits) -> None:
     """Refuse a workbook with a sheet whose few cells are laid out over far more."""
     grid = _Grid()
-    for item in package.events(_CONTENT, (f"{_TABLE}table-row", f"{_TABLE}table")):
-        if item.tag == f"{_TABLE}table":
+    for item in package.events(_CONTENT, (f"{TABLE}table-row", f"{TABLE}table")):
+        if item.tag == f"{TABLE}table":
             grid = _Grid()
         else:
             grid.add(item)
@@ -80,10 +81,10 @@ class _Grid:
         self.cells = self.rows = self.columns = self._next_row = 0
 
     def add(self, row: Any) -> None:
-        self._next_row += _times(row, "number-rows-repeated")
+        self._next_row += times(row, "number-rows-repeated")
         column = 0
         for cell in elements(row):
-            column += _times(cell, "number-columns-repeated")
+            column += times(cell, "number-columns-repeated")
             if len(cell) or any(name.endswith("}value-type") for name in cell.attrib):
                 self.cells += 1
                 self.rows = self._next_row
@@ -94,11 +95,6 @@ class _Grid:
         if grid > limits.max_grid_cells and grid > limits.max_grid_ratio * self.cells:
             most = f"the limit is {limits.max_grid_cells} cells when over {limits.max_grid_ratio} times those present"
             raise ExtractionFailed("too_large", f"A sheet spreads {self.cells} cells over {grid}; {most}")
-
-
-def _times(element: Any, name: str) -> int:
-    said = (element.get(f"{_TABLE}{name}") or "1").strip()
-    return int(said[:_MOST_DIGITS]) if said.isascii() and said.isdigit() else 1
 
 
 def _properties(package: Package) -> dict[str, str]:

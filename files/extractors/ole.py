@@ -9,6 +9,7 @@ import olefile
 from files import filetypes
 from files.extractors.base import ExtractionFailed
 
+_ENCRYPTED = "EncryptedPackage"
 _SUMMARY = "\x05SummaryInformation"
 _FIRST_SECTION, _MOST_PROPERTIES = 44, 64
 _CODE_PAGE, _TITLE, _AUTHOR = 1, 2, 4
@@ -24,13 +25,18 @@ class Container:
         if not fingerprint.is_ole():
             fingerprint.update(content)
             raise ExtractionFailed("type_mismatch", f"The name says {kind}, the content is {fingerprint.describe()}")
-        if filetypes.MARKERS["encrypted"] in content:
-            raise ExtractionFailed("encrypted", f"The {kind} needs a password")
         self._kind = kind
         try:
             self._file: Any = olefile.OleFileIO(io.BytesIO(content))
         except Exception as error:  # olefile raises whatever its reading of damaged bytes runs into
+            if filetypes.MARKERS["encrypted"] in content:
+                raise ExtractionFailed("encrypted", f"The {kind} needs a password") from error
             raise ExtractionFailed("corrupt", f"The {kind}'s container is damaged: {error}"[:300]) from error
+        if self.has(_ENCRYPTED):
+            raise ExtractionFailed("encrypted", f"The {kind} needs a password")
+        # olefile follows a chain of sectors, which may run in a circle, for as long as the size says: up to 4 GiB.
+        for entry in filter(None, self._file.direntries):
+            entry.size = min(entry.size, len(content))
 
     def has(self, name: str) -> bool:
         return bool(self._file.exists(name))

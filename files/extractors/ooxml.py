@@ -33,10 +33,11 @@ _CHUNK_BYTES = 256 * 1024
 
 @dataclass(frozen=True)
 class Relation:
-    """A link of one part to another: the last word of its type (`header`, `worksheet`) and the part's name."""
+    """A link of one part to another: the last word of its type (`header`, `worksheet`), the part's name, its own."""
 
     kind: str
     target: str
+    identity: str = ""
 
 
 class Package:
@@ -284,4 +285,5 @@ def _normal(name: str) -> str:
 def _relation(item: Any, folder: str) -> Relation:
     target = unquote(item.get("Target"))
     path = posixpath.normpath(target if target.startswith("/") else posixpath.join(folder, target))
-    return Relation(kind=(item.get("Type") or "").rpartition("/")[2], target=_normal(path))
+    kind = (item.get("Type") or "").rpartition("/")[2]
+    return Relation(kind=kind, target=_normal(path), identity=item.get("Id") or "")

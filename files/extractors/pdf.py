@@ -5,57 +5,42 @@ Where a font draws lam and alef as one glyph, PDFium gives the two letters in vi
 
 import ctypes
 import re
+from contextlib import suppress
 from typing import Any
 
 import pypdfium2 as pdfium
 from pypdfium2 import raw
 
-from files import filetypes
-from files.extractors import pdf_ocr
-from files.extractors.base import Extraction, ExtractionFailed, Limits, TextSink, short
+from files.extractors import pdf_notes, pdf_ocr
+from files.extractors.base import PROPERTY_CHARACTERS, Extraction, ExtractionFailed, Limits, TextSink, short
+from files.extractors.pdf_document import check_type, open_document
 
 _ALEF_LAM = re.compile("([\u0627\u0623\u0625\u0622])(\u0644)")
 # PDFium's marks for a hyphen at a line's end.
 _MARKS = str.maketrans({"￾": "-", "\x02": "-"})
+# Points, beyond every page: 14,400 are the most that a page may have.
+_FAR = 1e7
 
 
 def extract(content: bytes, limits: Limits) -> Extraction:
-    """Return the text of all pages; metadata: pdf_pages, title, author."""
+    """Return the text of all pages; metadata: pdf_pages, title, author, pdf_attachments (names, if there are any)."""
     check_type(content)
     document = open_document(content)
     try:
         pages = len(document)
         if pages > limits.max_pdf_pages:
             raise ExtractionFailed("too_many_pages", f"{pages} pages; the limit is {limits.max_pdf_pages}")
+        with suppress(pdfium.PdfiumError):  # damaged forms; the pages are read all the same
+            document.init_forms()
         reading = _Reading(limits)
         reading.read(document, pages)
-        metadata = {"extraction_method": "pdf", "pdf_pages": pages} | short(_properties(document))
+        metadata = {"extraction_method": "pdf", "pdf_pages": pages} | _properties(document)
     finally:
         document.close()
     sink = reading.text
     return Extraction(
         text=sink.text(), metadata=metadata, truncated=sink.truncated, scanned_pages=reading.scanned_pages
     )
-
-
-def check_type(content: bytes) -> None:
-    """Refuse what is no PDF. Raises ExtractionFailed: type_mismatch."""
-    if not filetypes.is_pdf(content[: filetypes.HEAD_BYTES]):
-        found = filetypes.describe(content[: filetypes.HEAD_BYTES])
-        raise ExtractionFailed("type_mismatch", f"The name says pdf, the content is {found}")
-
-
-def open_document(content: bytes) -> Any:
-    """Return PDFium's document. Raises ExtractionFailed: encrypted, corrupt."""
-    try:
-        document = pdfium.PdfDocument(content)
-    except pdfium.PdfiumError as error:
-        if error.err_code in {raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY}:
-            raise ExtractionFailed("encrypted", "The PDF needs a password") from error
-        raise ExtractionFailed("corrupt", "The PDF cannot be parsed") from error
-    if not len(document):
-        raise ExtractionFailed("corrupt", "The PDF has no pages")
-    return document
 
 
 class _Reading:
@@ -83,18 +68,39 @@ class _Reading:
 
 
 def _page_text(document: Any, index: int) -> tuple[str, bool]:
-    """Return the text of a page, and whether its words are in a picture instead."""
+    """Return the text of a page with what lies on top of it, and whether words are in a picture instead."""
     page = document[index]
     try:
-        text_page = page.get_textpage()
-        try:
-            text: str = _reordered(text_page, text_page.get_text_bounded())
-        finally:
-            text_page.close()
-        is_scanned = pdf_ocr.is_scanned(page, text)
+        text = _text(page)
+        is_scanned = pdf_ocr.is_scanned(page, text) or pdf_ocr.is_undecipherable(page, text)
+        noted = pdf_notes.draw_in(page)
     finally:
         page.close()
-    return text.replace("\r\n", "\n").translate(_MARKS), is_scanned
+    if noted is not None:
+        text = _with_notes(document, index, text, noted)
+    return text + ("\n" if text and is_scanned else ""), is_scanned
+
+
+def _with_notes(document: Any, index: int, text: str, noted: list[str]) -> str:
+    """Return the text of a page into which its annotations were drawn, and what `noted` says beside."""
+    page = document[index]
+    try:
+        drawn = _text(page)
+    finally:
+        page.close()
+    if not pdf_notes.without(text.split(), drawn):
+        text = drawn  # seldom, the drawing takes the page's own letters away
+    return "\n".join((text, *pdf_notes.without(noted, text))).strip("\n")
+
+
+def _text(page: Any) -> str:
+    """Return all text of an open page, also what the page's edge cuts off."""
+    text_page = page.get_textpage()
+    try:
+        text = _reordered(text_page, text_page.get_text_bounded(-_FAR, -_FAR, _FAR, _FAR))
+    finally:
+        text_page.close()
+    return text.replace("\r\n", "\n").translate(_MARKS)
 
 
 def _reordered(text_page: Any, text: str) -> str:
@@ -119,6 +125,9 @@ def _origin(text_page: Any, index: int) -> tuple[float, float]:
     return x.value, y.value
 
 
-def _properties(document: Any) -> dict[str, str]:
+def _properties(document: Any) -> dict[str, Any]:
     found = document.get_metadata_dict(skip_empty=True)
-    return {key.lower(): found[key] for key in ("Title", "Author") if found.get(key)}
+    properties: dict[str, Any] = short({key.lower(): found[key] for key in ("Title", "Author") if found.get(key)})
+    if names := pdf_notes.attachments(document):
+        properties["pdf_attachments"] = [name[:PROPERTY_CHARACTERS] for name in names]
+    return properties

@@ -1,11 +1,15 @@
 """Scanned PDF pages, read after the text is safely told: each page is told by itself, so a crash costs only the rest.
 
-A page is scanned when it has fewer than five characters of text and an image. The most pages is a setting,
-PDF_OCR_PAGES, and 0 reads none.
+A page is scanned when it has fewer than five characters of text and an image, or next to no text, such as a stamp or
+a page number, and an image all over it; not where a recognition before has laid invisible text over that image.
+So is a page whose fonts do not say what most of its letters are: what PDFium gives then are numbers of glyphs.
+The most pages is a setting, PDF_OCR_PAGES, and 0 reads none.
 """
 
 import math
+import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pypdfium2 as pdfium
@@ -13,19 +17,58 @@ from pypdfium2 import raw
 
 from files.extractors.base import Extraction, Limits
 from files.extractors.ocr import PictureReader, Reading
+from files.extractors.pdf_document import open_document
 
 _DOTS_PER_INCH = 200
 _POINTS_PER_INCH = 72
 _FEWEST_CHARACTERS = 5
+_FEWEST_BESIDE_A_SCAN = 100
+_SCANNED_SHARE = 0.9
 _IMAGE_DEPTH = 4
+_LOOKED_AT_CHARACTERS = 200
+_CONTROLS_SHARE = 0.05
+# Neither blanks nor PDFium's mark for a hyphen.
+_CONTROLS = re.compile("[\x01\x03-\x08\x0e-\x1f]")
 
 
 def is_scanned(page: Any, text: str) -> bool:
     """Tell whether an open page shows its words as a picture."""
-    if len("".join(text.split())) >= _FEWEST_CHARACTERS:
+    characters = len("".join(text.split()))
+    if characters >= _FEWEST_BESIDE_A_SCAN:
         return False
     images = page.get_objects(filter=(raw.FPDF_PAGEOBJ_IMAGE,), max_depth=_IMAGE_DEPTH)
-    return next(iter(images), None) is not None
+    if characters < _FEWEST_CHARACTERS:
+        return next(iter(images), None) is not None
+    return any(map(partial(_covers, page), images)) and not _has_invisible_text(page)
+
+
+def is_undecipherable(page: Any, text: str) -> bool:
+    """Tell whether the letters of an open page can only be told by their looks."""
+    # Among the first numbers of glyphs, which look like control characters, is the space. Ligatures are fewer.
+    if len(_CONTROLS.findall(text)) < max(_CONTROLS_SHARE * len(text), 1):
+        return False
+    text_page = page.get_textpage()
+    try:
+        count = raw.FPDFText_CountChars(text_page)
+        looked_at = range(0, count, count // _LOOKED_AT_CHARACTERS + 1)
+        unknown = sum(raw.FPDFText_HasUnicodeMapError(text_page, index) == 1 for index in looked_at)
+    finally:
+        text_page.close()
+    return bool(unknown * 2 > len(looked_at))
+
+
+def _covers(page: Any, image: Any) -> bool:
+    left, bottom, right, top = image.get_bounds()
+    page_left, page_bottom, page_right, page_top = page.get_bbox()
+    width = min(right, page_right) - max(left, page_left)
+    height = min(top, page_top) - max(bottom, page_bottom)
+    area = (page_right - page_left) * (page_top - page_bottom)
+    return bool(width > 0 and height > 0 and width * height >= _SCANNED_SHARE * area)
+
+
+def _has_invisible_text(page: Any) -> bool:
+    texts = page.get_objects(filter=(raw.FPDF_PAGEOBJ_TEXT,), max_depth=_IMAGE_DEPTH)
+    return any(raw.FPDFTextObj_GetTextRenderMode(item) == raw.FPDF_TEXTRENDERMODE_INVISIBLE for item in texts)
 
 
 def read_later(content: bytes, limits: Limits, extraction: Extraction) -> Iterator[dict[str, Any]]:
@@ -40,7 +83,7 @@ def read_later(content: bytes, limits: Limits, extraction: Extraction) -> Iterat
     if not pages:
         return
     reader = PictureReader(limits.ocr_language)
-    document = pdfium.PdfDocument(content)
+    document = open_document(content)
     try:
         for number, offset in pages:
             yield _page(document, number, offset, reader, limits)

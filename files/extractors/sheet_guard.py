@@ -4,14 +4,18 @@ calamine lays a sheet out as a grid from its first to its last cell with a value
 for every cell that names it: a kilobyte can claim 17 billion cells, or a thousand times the same megabyte.
 """
 
+import html
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 from lxml import etree
 
+from files.extractors import header_codes, sheet_errors
 from files.extractors.base import ExtractionFailed, Limits
 from files.extractors.ooxml import Package
+from files.extractors.sheet_errors import SheetErrors, column_number
 
 _REFERENCE = re.compile(rb'<c r="([A-Z]{1,3})(\d{1,7})"')
 # Every other way to begin a cell; where one stands, the XML is really parsed.
@@ -20,11 +24,25 @@ _OTHER_CELL = re.compile(rb'<(?!c r="[A-Z]{1,3}\d{1,7}")(?:[\w.-]+:)?c[\s/>]')
 # bytes tells most sheets to be harmless. Cells with a prefix are found by their colon.
 _FAR_CELL = re.compile(rb'<c(?: (?!r="[A-Z]\d{1,5}")|[>/\t\n\r])')
 _NEAR_GRID = 26 * 99_999
+_ERROR_CELL = re.compile(rb"""\st\s*=\s*["']e["']""")
+_HEADER = re.compile(rb"<(?:[\w.-]+:)?(?:odd|even|first)(?:Header|Footer)\b[^>]{0,200}>([^<]+)<")
 _MIB = 1024**2
 
 
-def check(package: Package, main: str, sheets: list[str], limits: Limits) -> None:
-    """Refuse a workbook that is none, that has a DOCTYPE anywhere, or that would not fit into memory."""
+@dataclass
+class SheetXml:
+    """What was seen of a sheet's XML: how many cells, its error cells, the texts of its headers and footers."""
+
+    cells: int
+    errors: SheetErrors = field(default_factory=dict)
+    headers: list[str] = field(default_factory=list)
+
+
+def check(package: Package, main: str, sheets: list[str], limits: Limits) -> dict[str, SheetXml]:
+    """Refuse a workbook that is none, that has a DOCTYPE anywhere, or that would not fit into memory.
+
+    Return what was seen of its sheets by their parts.
+    """
     if etree.QName(package.tree(main)).localname != "workbook":
         raise ExtractionFailed("type_mismatch", "The name says Excel workbook, the content is another ZIP")
     links = [link for link in package.relations(main) if package.has(link.target)]
@@ -32,9 +50,10 @@ def check(package: Package, main: str, sheets: list[str], limits: Limits) -> Non
         if link.kind in {"styles", "theme"}:
             _check_doctype(package, link.target)
     strings = next((link.target for link in links if link.kind == "sharedStrings"), None)
-    cells = sum(_check_grid(package, sheet, limits) for sheet in sheets)
+    seen = {sheet: _look_at(package, sheet, limits) for sheet in sheets}
     if strings is not None:
-        _check_strings(package, strings, sheets, cells, limits)
+        _check_strings(package, strings, sheets, sum(sheet.cells for sheet in seen.values()), limits)
+    return seen
 
 
 def _check_doctype(package: Package, part: str) -> None:
@@ -67,9 +86,41 @@ def _string_indexes(package: Package, sheet: str) -> Iterator[int]:
                 yield int(text)
 
 
-def _check_grid(package: Package, sheet: str, limits: Limits) -> int:
-    """Return the number of cells; refuse a sheet whose few cells lie so far apart that their grid is a bomb."""
+def _look_at(package: Package, sheet: str, limits: Limits) -> SheetXml:
     data = package.read(sheet)
+    found = SheetXml(_check_grid(package, sheet, data, limits))
+    if b'"e"' in data or b"'e'" in data:
+        found.errors = _errors(package, sheet, data)
+    found.headers = _headers(data)
+    return found
+
+
+def headers(package: Package, sheet: str) -> list[str]:
+    """Return the texts of headers and footers of a sheet without cells; none if it cannot be read."""
+    try:
+        return _headers(package.read(sheet))
+    except ExtractionFailed:
+        return []
+
+
+def _headers(data: bytes) -> list[str]:
+    """Return the texts of headers and footers; they stand at the end, so that a search from there passes no cells."""
+    end = data.rfind(b"headerFooter")
+    start = data.rfind(b"headerFooter", 0, end) if end >= 0 else -1
+    texts = _HEADER.findall(data, start, end) if start >= 0 else []
+    return [header_codes.plain(html.unescape(text.decode("utf-8", errors="replace"))) for text in texts]
+
+
+def _errors(package: Package, sheet: str, data: bytes) -> SheetErrors:
+    if _OTHER_CELL.search(data) is None:
+        return sheet_errors.of_xml(data)
+    if _ERROR_CELL.search(data) is None:
+        return {}
+    return sheet_errors.of_elements(_cells_with_values(package, sheet))
+
+
+def _check_grid(package: Package, sheet: str, data: bytes, limits: Limits) -> int:
+    """Return the number of cells; refuse a sheet whose few cells lie so far apart that their grid is a bomb."""
     if limits.max_grid_cells >= _NEAR_GRID and b":c" not in data and _FAR_CELL.search(data) is None:
         return data.count(b"<c ")
     references = _REFERENCE.findall(data)
@@ -91,7 +142,7 @@ def refuse_far_apart(sheet: str, cells: int, grid: int, limits: Limits) -> None:
 def _grid(references: list[tuple[bytes, bytes]]) -> int:
     if not references:
         return 0
-    letters = [_column(letter) for letter in {letter for letter, _ in references}]
+    letters = [column_number(letter) for letter in {letter for letter, _ in references}]
     numbers = [int(number) for number in {number for _, number in references}]
     return (max(letters) - min(letters) + 1) * (max(numbers) - min(numbers) + 1)
 
@@ -100,7 +151,7 @@ def _grid_of_values(package: Package, sheet: str) -> tuple[int, int]:
     """Return how many cells have values and how many there are between the first and the last of them."""
     cells = 0
     rows, columns = _Span(), _Span()
-    for row, column in _value_positions(package, sheet):
+    for row, column, _ in _cells_with_values(package, sheet):
         cells += 1
         rows.add(row)
         columns.add(column)
@@ -122,8 +173,8 @@ class _Span:
         return self._last - self._first + 1
 
 
-def _value_positions(package: Package, sheet: str) -> Iterator[tuple[int, int]]:
-    """Yield row and column of every cell that has a value; without references, cells stand side by side."""
+def _cells_with_values(package: Package, sheet: str) -> Iterator[tuple[int, int, Any]]:
+    """Yield row and column of every cell that has a value, and it; without references, cells stand side by side."""
     row, column = 1, 0
     for element in package.events(sheet, ("{*}c", "{*}row")):
         if element.tag.endswith("row"):
@@ -132,13 +183,13 @@ def _value_positions(package: Package, sheet: str) -> Iterator[tuple[int, int]]:
             continue
         found = re.fullmatch(r"\$?([A-Z]{1,7})\$?(\d{1,10})", (element.get("r") or "").upper())
         if found:
-            column, row = _column(found[1].encode()), int(found[2])
+            column, row = column_number(found[1].encode()), int(found[2])
         else:
             column += 1
             number = (element.getparent().get("r") or "").strip()
             row = int(number) if number.isascii() and number.isdigit() else row
         if len(element):
-            yield row, column
+            yield row, column, element
         element.clear()
 
 
@@ -146,10 +197,3 @@ def _clear(row: Any) -> None:
     row.clear()
     while row.getprevious() is not None:
         del row.getparent()[0]
-
-
-def _column(letters: bytes) -> int:
-    number = 0
-    for letter in letters:
-        number = number * 26 + letter - 64
-    return number

@@ -1,14 +1,17 @@
 """The cells of a workbook of any format by calamine, sheet by sheet.
 
-Rows that are merely styled cost nothing: only rows with values are given. Formulas show their stored values; errors
-such as #REF! are empty.
+Rows that are merely styled cost nothing: only rows with values are given. Formulas show their stored values. Errors
+such as #REF! are empty to calamine: those who read know where they stand from `sheet_errors`.
 """
 
+from collections.abc import Iterable
 from datetime import date, datetime, time, timedelta
 from io import BytesIO
 from typing import Any
 
+from files.extractors import sheet_errors
 from files.extractors.base import Extraction, ExtractionFailed, Limits, TableSink, TextSink, short
+from files.extractors.sheet_errors import Errors, SheetErrors
 
 _LARGEST_EXACT_FLOAT = 10**21
 _LINES_AT_ONCE = 256
@@ -45,8 +48,8 @@ class WorkbookReading:
         self.total_rows = 0
         self._limits = limits
 
-    def read(self, content: bytes) -> list[str]:
-        """Add the cells of all sheets, hidden ones too; return the names of the sheets.
+    def read(self, content: bytes, errors: Errors) -> list[str]:
+        """Add the cells of all sheets, hidden ones too, with `errors`; return the names of the sheets.
 
         A sheet that cannot be read is left out unless none can.
         """
@@ -54,9 +57,9 @@ class WorkbookReading:
 
         workbook = open_workbook(content)
         failures = []
-        for name in workbook.sheet_names:
+        for place, name in enumerate(workbook.sheet_names):
             try:
-                self._add_sheet(name, workbook.get_sheet_by_name(name))
+                self._add_sheet(name, workbook.get_sheet_by_name(name), errors.get(place))
             except (CalamineError, OSError) as error:
                 failures.append(f"{name}: {error}")
             except BaseException as error:
@@ -66,6 +69,12 @@ class WorkbookReading:
         if failures and len(failures) == len(workbook.sheet_names):
             raise ExtractionFailed("corrupt", f"No sheet can be read; {failures[0]}"[:300])
         return list(workbook.sheet_names)
+
+    def add_texts(self, texts: Iterable[str]) -> None:
+        """Add what stands beside the cells, a line each, as far as there is room."""
+        for text in texts:
+            if (words := text.strip()) and not self.text.add(f"{words}\n"):
+                return
 
     def extraction(self, names: list[str], properties: dict[str, str]) -> Extraction:
         """Return what was read of the sheets of these names, with the contract's metadata and the file's properties."""
@@ -82,14 +91,14 @@ class WorkbookReading:
             truncated=self.text.truncated or self.total_rows > self._limits.max_sheet_rows,
         )
 
-    def _add_sheet(self, name: str, sheet: Any) -> None:
+    def _add_sheet(self, name: str, sheet: Any, errors: SheetErrors | None) -> None:
         if sheet.width > self._limits.max_sheet_columns:
             message = f"{sheet.width} columns in {name}; the limit is {self._limits.max_sheet_columns}"
             raise ExtractionFailed("too_large", message)
         self.tables.begin(name)
         self.text.add(name + "\n")
         lines: list[str] = []
-        for cells in sheet.iter_rows():
+        for cells in sheet_errors.rows(sheet, errors):
             # Most cells are texts, numbers or empty: not asking further for them halves the time.
             row = _trimmed(
                 [

@@ -6,6 +6,7 @@ from files.extractors import binary_sheet_guard
 from files.extractors.base import Extraction, ExtractionFailed, Limits
 from files.extractors.ole import Container
 from files.extractors.workbook_cells import WorkbookReading
+from files.extractors.xls_texts import XlsTexts
 
 _STREAMS = ("Workbook", "Book")
 _KIND = "Excel workbook"
@@ -16,15 +17,16 @@ _SEARCHED_RECORDS = 20
 
 
 def extract(content: bytes, limits: Limits) -> Extraction:
-    """Return the cells' text sheet by sheet; metadata as of XLSX."""
-    container = checked(content, limits)
+    """Return the cells' text sheet by sheet, then what stands beside them; metadata as of XLSX."""
+    container, found = checked(content, limits)
     reading = WorkbookReading(limits)
-    names = reading.read(content)
+    names = reading.read(content, found.errors)
+    reading.add_texts(found.texts)
     return reading.extraction(names, container.properties())
 
 
-def checked(content: bytes, limits: Limits) -> Container:
-    """Return the container of a workbook that is safe to give to calamine."""
+def checked(content: bytes, limits: Limits) -> tuple[Container, XlsTexts]:
+    """Return the container of a workbook that is safe to give to calamine, and what calamine does not give of it."""
     container = Container(content, kind=_KIND)
     stream = next((name for name in _STREAMS if container.has(name)), None)
     if stream is None:
@@ -33,7 +35,7 @@ def checked(content: bytes, limits: Limits) -> Container:
     if _is_encrypted(records):
         raise ExtractionFailed("encrypted", f"The {_KIND} needs a password")
     binary_sheet_guard.check_xls(records, limits)
-    return container
+    return container, XlsTexts(records)
 
 
 def _is_encrypted(records: bytes) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pypdfium2 as pdfium
 
 from files.extractors.base import ExtractionFailed, Limits
-from files.extractors.pdf import check_type, open_document
+from files.extractors.pdf_document import check_type, open_document
 from files.makers.base import USUAL_QUALITY, Made, Work
 from files.makers.pictures import encoded, kind_of
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from files.extractors.base import ExtractionFailed, Limits
 from files.extractors.image import DAMAGE
-from files.extractors.pdf import check_type
+from files.extractors.pdf_document import check_type
 from files.makers.base import Made, Work
 
 # A page of A4 at 250 dots per inch; more is seen by nobody.

@@ -5,9 +5,11 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from files.extractors import csv, ods, xls, xlsb, xlsx
+from files.extractors import csv, ods, sheet_errors, xls, xlsb, xlsx
 from files.extractors.base import ExtractionFailed, Limits
 from files.extractors.decoding import decode
+from files.extractors.ods_texts import OdsTexts
+from files.extractors.sheet_errors import Errors, SheetErrors
 from files.extractors.workbook_cells import open_workbook
 from files.makers.base import Work
 from files.makers.cells import Cell, Number, Table, without_blank_end
@@ -46,25 +48,28 @@ def _chosen(tables: list[Table], wanted: str) -> Table:
 
 
 def _of_workbook(work: Work) -> list[Table]:
-    _check(work)
+    errors = _checked(work)
     workbook = open_workbook(work.content)
-    return [Table(name, _sheet_rows(workbook, name, work.limits)) for name in workbook.sheet_names]
+    return [
+        Table(name, _sheet_rows(workbook, name, work.limits, errors.get(place)))
+        for place, name in enumerate(workbook.sheet_names)
+    ]
 
 
-def _check(work: Work) -> None:
-    """Refuse what would hurt calamine."""
+def _checked(work: Work) -> Errors:
+    """Refuse what would hurt calamine; return the error cells."""
     match work.extension:
         case "xls":
-            xls.checked(work.content, work.limits)
+            return xls.checked(work.content, work.limits)[1].errors
         case "xlsb":
-            xlsb.checked(work.content, work.limits)
+            return xlsb.errors(xlsb.checked(work.content, work.limits))
         case "ods":
-            ods.checked(work.content, work.limits)
+            return OdsTexts(ods.checked(work.content, work.limits)).errors
         case _:
-            xlsx.checked(work.content, work.limits)
+            return xlsx.errors(*xlsx.checked(work.content, work.limits))
 
 
-def _sheet_rows(workbook: Any, name: str, limits: Limits) -> Iterator[list[Cell]]:
+def _sheet_rows(workbook: Any, name: str, limits: Limits, errors: SheetErrors | None) -> Iterator[list[Cell]]:
     from python_calamine import CalamineError
 
     try:
@@ -78,7 +83,7 @@ def _sheet_rows(workbook: Any, name: str, limits: Limits) -> Iterator[list[Cell]
         return
     # calamine gives the rows above the first value, but not the columns before it.
     before = [""] * sheet.start[1]
-    for number, row in enumerate(without_blank_end(sheet.iter_rows()), 1):
+    for number, row in enumerate(without_blank_end(sheet_errors.rows(sheet, errors)), 1):
         if number > limits.max_csv_rows:
             raise ExtractionFailed("too_large", f"More than {limits.max_csv_rows} rows in {name}")
         yield before + row

@@ -21,6 +21,16 @@ from files.extractors.decoding import decode
         ("plain words in wide letters", "utf-32-be", "utf-32-be"),
         ("平仮名のひらがな", "iso2022_jp", "iso2022_jp_2"),
         ("한국어 문장입니다", "iso2022_kr", "iso2022_kr"),
+        ("Привет мир, это тест\nжили-были\n", "utf-16-le", "utf-16-le"),
+        ("百科全書的 條目\n第二行\n", "utf-16-be", "utf-16-be"),
+        ("Le café est déjà servi à la fenêtre; où êtes-vous allés cet été ?", "cp1252", "cp1252"),
+        ("Perché la città è così bella? Più tardi verrà, però non sarà facile.", "cp1252", "cp1252"),
+        ("Größe und Straße: schöne Übergänge für Fußgänger, später öffnen", "mac-roman", "mac-roman"),
+        ("Größe und Straße: schöne Übergänge für Fußgänger, später öffnen", "cp850", "cp850"),
+        ("Daniel\u2019s track, Anna\u2019s pad", "mac-roman", "mac-roman"),
+        ("Naukowcy zauważyli, że zmiana rytmu snu prowadzi do otyłości, którą śledzą", "iso-8859-2", "iso-8859-2"),
+        ("После окончательного разорения отца семейства", "cp866", "ibm866"),
+        ("MAIN FRAME TEXT\nwith small letters±in±all±its lines\n", "cp500", "cp500"),
     ],
 )
 def test_text_is_read_in_the_encoding_it_was_written_in(text, encoding, named):
@@ -29,6 +39,13 @@ def test_text_is_read_in_the_encoding_it_was_written_in(text, encoding, named):
 
 def test_utf8_that_was_cut_in_the_middle_of_a_character_stays_utf8():
     assert decode("größer ".encode() * 30 + b"\xe2\x82") == ("größer " * 30 + "\ufffd", "utf-8")
+
+
+def test_texts_that_zero_bytes_keep_apart_are_not_chinese():
+    with pytest.raises(ExtractionFailed) as refused:
+        decode(b"a name, \0" * 8)
+
+    assert refused.value.code == "type_mismatch"
 
 
 @pytest.mark.parametrize("content", [bytes(range(256)) * 8, b"PK\x03\x04", b"\x89PNG\r\n\x1a\n"])

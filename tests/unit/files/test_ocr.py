@@ -3,10 +3,10 @@
 import io
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from files import answers, sandbox
-from files.extractors import ocr_languages
+from files.extractors import image, ocr_languages
 from files.extractors.base import ExtractionFailed, Limits
 from tests import documents
 
@@ -135,6 +135,42 @@ def test_a_turned_picture_is_read(extract, degrees):
     result = extract(documents.picture("Invoice number", "Amount payable", turned=degrees), "png")
 
     assert result.text.split() == ["Invoice", "number", "Amount", "payable"]
+
+
+@pytest.mark.parametrize("degrees", [-8, 12])
+def test_a_picture_that_lies_askew_is_turned_straight(extract, degrees):
+    lines = [f"Line number {number} of a page of print" for number in range(1, 9)]
+    page = documents.drawn(*lines, size=(1300, 900)).rotate(degrees, expand=True, fillcolor="white")
+
+    assert extract(saved(page), "png").text.split() == " ".join(lines).split()
+
+
+def test_a_scanned_page_that_lies_askew_is_turned_straight(extract):
+    page = documents.drawn(*["The quick brown fox jumps over"] * 8, size=(1300, 900)).rotate(9, fillcolor="white")
+    buffer = io.BytesIO()
+    page.save(buffer, "PDF", resolution=150)
+
+    assert extract(buffer.getvalue(), "pdf").text.count("quick brown fox jumps") == 8
+
+
+def test_small_letters_are_read_doubled(extract):
+    small = documents.drawn("Small print of a contract", "that nobody reads", size=(1000, 300)).resize((200, 60))
+
+    assert extract(saved(small), "png").text == "Small print of a contract\nthat nobody reads"
+
+
+def test_large_letters_are_read_as_they_are(monkeypatch):
+    monkeypatch.setattr(image, "_SURE", 2)  # so that they are read doubled as well
+    poster = Image.new("L", (900, 500), "white")
+    ImageDraw.Draw(poster).text((40, 20), "Sale", fill="black", font=ImageFont.load_default(size=300))
+
+    assert image.extract(saved(poster), Limits()).text == "Sale"
+
+
+def saved(picture):
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def test_a_picture_is_turned_as_its_exif_data_say(extract):
