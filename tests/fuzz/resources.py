@@ -34,7 +34,8 @@ def use_one_heap() -> None:
 
 
 def held(scratch: Path) -> Held:
-    """Count what is held now; `scratch` is where temporary files go."""
+    """Count what is held now, garbage left out; `scratch` is where temporary files go."""
+    gc.collect()
     descriptors = len(list((_PROC / "fd").iterdir())) if _PROC.is_dir() else 0
     files = sum(1 for path in scratch.rglob("*") if not path.is_socket())
     return Held(descriptors, frozenset(below(os.getpid())), files)
