@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from core.errors import InvalidInput, Problem
 from workflows.choices import Dialect, WorkflowStatus
+from workflows.engine.file_triggers import read_triggers
 from workflows.models import Workflow
 from workflows.schedule import BAD_CRON, LONGEST_CRON, is_cron
 
@@ -275,38 +276,34 @@ def _fields_c(values: dict[str, Any]) -> dict[str, Any]:
         fields["workflow_config"] = values["config"]
     if "cron_expression" in values:
         fields |= {"cron_schedule": values["cron_expression"], "is_scheduled": True}
-    wanted = [
-        _extensions(trigger)
-        for trigger in values.get("triggers", [])
-        if trigger.get("type") in ("file_upload", "file_processed")
-    ]
-    if wanted:
-        # One trigger without extensions takes every file; each trigger's own conditions are held at the file.
-        union = ",".join(dict.fromkeys(filter(None, wanted))) if all(wanted) else None
-        fields |= {"trigger_on_file_upload": True, "trigger_file_extensions": union}
+    if wanted := [trigger.extensions for trigger in read_triggers(values.get("triggers", []), "triggers")]:
+        fields |= {"trigger_on_file_upload": True, "trigger_file_extensions": _union(wanted)}
     if "triggers" in values:
         fields["trigger_config"] = {**(fields.get("trigger_config") or {}), "triggers": values["triggers"]}
     return fields
 
 
-def _extensions(trigger: dict[str, Any]) -> str | None:
-    """Return a file trigger's extensions as the column holds them. Raises InvalidInput."""
-    given = trigger.get("file_extensions") or []
-    items = given.split(",") if isinstance(given, str) else given
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise _refusal("file_extensions must be a list of extensions", "triggers", kind="list_type")
-    extensions = ",".join(item.strip().lstrip(".") for item in items)
-    if len(extensions) > LONGEST_EXTENSIONS:
+def _union(extensions: list[str]) -> str | None:
+    """Return the extensions of all file triggers as the column holds them. Raises InvalidInput.
+
+    One trigger without extensions takes every file; each trigger's own conditions are held at the file.
+    """
+    if not all(extensions):
+        return None
+    union = ",".join(dict.fromkeys(extensions))
+    if len(union) > LONGEST_EXTENSIONS:
         message = f"file_extensions must have at most {LONGEST_EXTENSIONS} characters together"
         raise _refusal(message, "triggers", kind="string_too_long")
-    return extensions or None
+    return union
 
 
 def _refuse_odd_trigger(values: dict[str, Any]) -> None:
-    """Refuse a trigger_config whose type is no text; everything reads it. Raises InvalidInput."""
-    kind = (values.get("trigger_config") or {}).get("type")
-    if kind is not None and not isinstance(kind, str):
+    """Refuse a trigger_config whose type is no text or whose triggers cannot be read. Raises InvalidInput."""
+    config = values.get("trigger_config") or {}
+    if not isinstance(config.get("type"), str | None):
         raise _refusal("trigger_config.type must be text", "trigger_config", "type", kind="string_type")
+    if config.get("triggers") is not None:
+        read_triggers(config["triggers"], "trigger_config", "triggers")
 
 
 def _refusal(message: str, *place: str, kind: str) -> InvalidInput:

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from django.db import OperationalError, transaction
+from django.db import InterfaceError, OperationalError, transaction
 
-from core import clock, faults, logs
+from core import clock, faults, jsonsafe, logs
 from files import services as files
 from workflows import enqueue
 from workflows.choices import Lane, TriggerType, WorkflowStatus
+from workflows.engine.file_triggers import read_triggers, reason_against_extension
 from workflows.engine.launch import Start
 from workflows.models import Evaluation, Workflow
 from workflows.services.executions import start_execution
@@ -15,7 +16,6 @@ from workflows.services.executions import start_execution
 log = logs.get(__name__)
 
 EVALUATIONS_PER_BELL = 50
-FILE_TRIGGERS = frozenset({"file_upload", "file_processed"})
 
 
 def request_evaluation(*, owner_id: int, processing_number: int, correlation_id: str, facts: dict[str, Any]) -> None:
@@ -29,30 +29,52 @@ def request_evaluation(*, owner_id: int, processing_number: int, correlation_id:
 
 
 def evaluate_due_files() -> int:
-    """Evaluate up to 50 requests, each in its own transaction. Returns how many were done."""
+    """Look at up to 50 requests, each in its own transaction, one that breaks too. Returns how many there were."""
+    key = 0
     for done in range(EVALUATIONS_PER_BELL):
-        if not _evaluate_next():
+        key = _evaluate_next(after=key)
+        if not key:
             return done
     enqueue.ring_lane(Lane.FLOW)
     return EVALUATIONS_PER_BELL
 
 
-def _evaluate_next() -> bool:
-    with transaction.atomic():
-        request = (
-            Evaluation.objects.select_for_update(skip_locked=True).filter(evaluated_at=None).order_by("pk").first()
-        )
+def _evaluate_next(*, after: int) -> int:
+    """Evaluate the oldest due request behind another. Returns its key, or 0 if there is none."""
+    request = None
+    try:
+        with transaction.atomic():
+            due = Evaluation.objects.select_for_update(skip_locked=True).filter(evaluated_at=None, pk__gt=after)
+            request = due.order_by("pk").first()
+            if request is None:
+                return 0
+            _evaluate(request)
+            faults.point("in_evaluation")
+    except Exception as error:
         if request is None:
-            return False
-        request.verdicts = [_verdict(workflow, request) for workflow in _candidates(request.owner_id)]
-        request.evaluated_at = clock.now()
-        request.save(update_fields=["verdicts", "evaluated_at"])
-        fired = [verdict["workflow_id"] for verdict in request.verdicts if verdict["fired"]]
-        if fired:
-            files.record_triggered_workflows(request.file_id, fired)
-        faults.point("in_evaluation")
+            raise
+        log.exception("file.not_evaluated", file_id=request.file_id)
+        _put_aside(request, error)
+    return request.pk
+
+
+def _evaluate(request: Evaluation) -> None:
+    request.verdicts = [_verdict(workflow, request) for workflow in _candidates(request.owner_id)]
+    request.evaluated_at = clock.now()
+    request.save(update_fields=["verdicts", "evaluated_at"])
+    fired = [verdict["workflow_id"] for verdict in request.verdicts if verdict["fired"]]
+    if fired:
+        files.record_triggered_workflows(request.file_id, fired)
     log.info("file.evaluated", file_id=request.file_id, fired=fired)
-    return True
+
+
+def _put_aside(request: Evaluation, error: Exception) -> None:
+    """Let the requests behind one that broke have their turn; unless the fault will pass, its verdicts say so."""
+    if isinstance(error, OperationalError | InterfaceError):
+        return  # a passing fault of the database: the request stays due
+    reason = f"could not be evaluated: {_sentence(error)}"
+    verdicts = [_against(workflow, reason) for workflow in _candidates(request.owner_id)]
+    Evaluation.objects.filter(pk=request.pk, evaluated_at=None).update(verdicts=verdicts, evaluated_at=clock.now())
 
 
 def _candidates(owner_id: int) -> list[Workflow]:
@@ -66,47 +88,54 @@ def _candidates(owner_id: int) -> list[Workflow]:
 
 def _verdict(workflow: Workflow, request: Evaluation) -> dict[str, Any]:
     """Start the workflow if it matches, in a savepoint: one that fails never takes the others with it."""
-    verdict: dict[str, Any] = {
-        "workflow_id": workflow.pk,
-        "workflow": workflow.name,
-        "fired": False,
-        "execution_id": None,
-        "reason": reason_against(workflow, request.request),
-    }
-    if verdict["reason"]:
-        return verdict
     try:
+        if reason := reason_against(workflow, request.request):
+            return _against(workflow, reason)
         with transaction.atomic():
             started = start_execution(workflow, _start(workflow, request))
-    except OperationalError:
+    except (OperationalError, InterfaceError):
         raise  # a passing fault of the database: the evaluation stays due
     except Exception as error:
         # One owner's broken workflow must not stop the triggers of all others.
         log.exception("trigger.failed", workflow_id=workflow.pk, file_id=request.file_id)
-        verdict["reason"] = f"could not be started: {error}"
-        return verdict
-    return verdict | {"fired": True, "execution_id": started.execution_id, "reason": "matched"}
+        return _against(workflow, f"could not be started: {_sentence(error)}")
+    return _against(workflow, "matched") | {"fired": True, "execution_id": started.execution_id}
+
+
+def _against(workflow: Workflow, reason: str) -> dict[str, Any]:
+    """Return the verdict that a workflow did not fire."""
+    return {
+        "workflow_id": workflow.pk,
+        "workflow": workflow.name,
+        "fired": False,
+        "execution_id": None,
+        "reason": reason,
+    }
+
+
+def _sentence(error: Exception) -> str:
+    return jsonsafe.clean_text(str(error), set())
 
 
 def reason_against(workflow: Workflow, facts: dict[str, Any]) -> str:
-    """Return why a workflow does not fire for a file, as a sentence; empty if it does."""
+    """Return why a workflow does not fire for a file, as a sentence; empty if it does. Raises InvalidInput.
+
+    Dialect C's triggers may each take the file; a stored one that cannot be read is refused.
+    """
     if not workflow.is_executable:
         return f"the workflow is {workflow.status} and {'enabled' if workflow.is_enabled else 'disabled'}"
-    wanted = extensions_of(workflow.trigger_file_extensions)
-    extension = str(facts.get("file_extension", "")).lower().lstrip(".")
-    if wanted and extension not in wanted:
-        return f"the extension {extension!r} is not one of {', '.join(sorted(wanted))}"
-    triggers = [
-        trigger
-        for trigger in (workflow.trigger_config or {}).get("triggers") or []
-        if trigger.get("type") in FILE_TRIGGERS
-    ]
-    reasons = [_reason_of_trigger(trigger, facts, extension) for trigger in triggers]
+    if reason := reason_against_extension(workflow.trigger_file_extensions, facts):
+        return reason
+    triggers = read_triggers((workflow.trigger_config or {}).get("triggers") or [], "trigger_config", "triggers")
+    reasons = [trigger.reason_against(facts) for trigger in triggers]
     return "; ".join(reasons) if reasons and all(reasons) else ""
 
 
 def reason_against_file(workflow: Workflow, file_id: int) -> str:
-    """Return why a workflow would not start for one of its owner's files; empty if it would. Raises FileNotFound."""
+    """Return why a workflow would not start for one of its owner's files; empty if it would.
+
+    Raises FileNotFound, InvalidInput.
+    """
     facts = facts_of_file(workflow, file_id)
     if not workflow.trigger_on_file_upload:
         return "the workflow does not start for files"
@@ -116,25 +145,6 @@ def reason_against_file(workflow: Workflow, file_id: int) -> str:
 def facts_of_file(workflow: Workflow, file_id: int) -> dict[str, Any]:
     """Return what a trigger would tell of a file of the workflow's owner (contract 13.6). Raises FileNotFound."""
     return files.trigger_facts(files.get_owned_file(file_id, owner_id=workflow.owner_id))
-
-
-def _reason_of_trigger(trigger: dict[str, Any], facts: dict[str, Any], extension: str) -> str:
-    """Return why one trigger of dialect C does not take a file: extension, size in bytes, or MIME type."""
-    extensions = extensions_of(",".join(map(str, trigger.get("file_extensions") or [])))
-    if extensions and extension not in extensions:
-        return f"the extension {extension!r} is not one of {', '.join(sorted(extensions))}"
-    largest = trigger.get("max_file_size")
-    if isinstance(largest, int | float) and facts.get("file_size", 0) > largest:
-        return f"the file has {facts['file_size']} bytes, more than {largest}"
-    types = trigger.get("mime_types") or []
-    if types and facts.get("mime_type") not in types:
-        return f"the type {facts.get('mime_type')!r} is not one of {', '.join(map(str, types))}"
-    return ""
-
-
-def extensions_of(text: str | None) -> set[str]:
-    """Return the items of `trigger_file_extensions`: trimmed, lower case, without a leading dot; empty means all."""
-    return {item.strip().lower().lstrip(".") for item in (text or "").split(",") if item.strip().strip(".")}
 
 
 def _start(workflow: Workflow, request: Evaluation) -> Start:

@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 
 from accounts.models import Owner
+from files import services as files
 from files.models import File
 from tests import factories
 from workflows import services
@@ -42,10 +44,14 @@ def facts(file: File) -> dict[str, Any]:
     }
 
 
-def process(file: File, number: int = 1) -> None:
+def request(file: File, number: int = 1) -> None:
     services.request_evaluation(
         owner_id=file.owner_id, processing_number=number, correlation_id="c-1", facts=facts(file)
     )
+
+
+def process(file: File, number: int = 1) -> None:
+    request(file, number)
     services.evaluate_due_files()
 
 
@@ -175,6 +181,101 @@ def test_one_workflow_that_cannot_be_started_does_not_stop_the_others(monkeypatc
     reasons = {item["workflow_id"]: item["reason"] for item in Evaluation.objects.get().verdicts}
     assert reasons == {broken.pk: "could not be started: a bug in one definition", fine.pk: "matched"}
     assert Execution.objects.get().workflow_id == fine.pk
+
+
+@pytest.mark.parametrize(
+    ("triggers_given", "sentence"),
+    [
+        ([1], "item 0 must be an object"),
+        ({"a": 1}, "must be a list"),
+        ([{"type": ["file_upload"]}], "the type of item 0 must be text"),
+        ([{"type": "file_upload", "mime_types": 5}], "mime_types must be a list of texts"),
+    ],
+)
+def test_a_stored_trigger_that_cannot_be_read_fires_nothing_says_so_and_stops_nobody(
+    triggers_given: Any, sentence: str
+) -> None:
+    odd = factories.make_workflow([], owner=factories.make_owner("Eve"), trigger_on_file_upload=True)
+    Workflow.objects.filter(pk=odd.pk).update(trigger_config={"triggers": triggers_given})
+    fine = factories.make_workflow([], owner=factories.make_owner(), trigger_on_file_upload=True)
+    for workflow in (odd, fine):
+        request(make_file(workflow.owner))
+
+    assert triggers.evaluate_due_files() == 2
+
+    assert Execution.objects.get().workflow_id == fine.pk
+    [verdict] = Evaluation.objects.get(owner=odd.owner).verdicts
+    assert (verdict["fired"], verdict["execution_id"]) == (False, None)
+    assert verdict["reason"] == f"could not be started: Invalid workflow: trigger_config.triggers: {sentence}"
+
+
+def test_a_file_that_cannot_be_evaluated_says_so_for_each_workflow_and_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workflow = factories.make_workflow([], owner=factories.make_owner(), trigger_on_file_upload=True)
+    broken, fine = make_file(workflow.owner), make_file(workflow.owner)
+    record = files.record_triggered_workflows
+
+    def record_or_break(file_id: int, workflow_ids: list[int]) -> None:
+        if file_id == broken.pk:
+            raise TypeError("a bug\x00 of ours")
+        record(file_id, workflow_ids)
+
+    monkeypatch.setattr(triggers.files, "record_triggered_workflows", record_or_break)
+    for file in (broken, fine):
+        request(file)
+
+    assert triggers.evaluate_due_files() == 2
+
+    assert [execution.input_file_ids for execution in Execution.objects.all()] == [[fine.pk]]
+    assert Evaluation.objects.get(file_id=broken.pk).verdicts == [
+        {
+            "workflow_id": workflow.pk,
+            "workflow": workflow.name,
+            "fired": False,
+            "execution_id": None,
+            "reason": "could not be evaluated: a bug of ours",
+        }
+    ]
+
+
+def test_a_passing_fault_of_the_database_leaves_a_file_due_and_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workflow = factories.make_workflow([], owner=factories.make_owner(), trigger_on_file_upload=True)
+    unlucky, fine = make_file(workflow.owner), make_file(workflow.owner)
+    start = triggers.start_execution
+
+    def start_or_break(workflow: Workflow, asked: services.Start) -> services.Started:
+        if asked.input_file_ids == [unlucky.pk]:
+            raise OperationalError("deadlock detected")
+        return start(workflow, asked)
+
+    for file in (unlucky, fine):
+        request(file)
+    with monkeypatch.context() as deadlock:
+        deadlock.setattr(triggers, "start_execution", start_or_break)
+        triggers.evaluate_due_files()
+    before = list(Execution.objects.values_list("input_file_ids", flat=True))
+    triggers.evaluate_due_files()
+
+    assert before == [[fine.pk]]
+    assert set(map(tuple, Execution.objects.values_list("input_file_ids", flat=True))) == {(unlucky.pk,), (fine.pk,)}
+    assert not Evaluation.objects.filter(evaluated_at=None).exists()
+
+
+def test_extensions_written_as_one_text_are_the_same_to_a_trigger() -> None:
+    config = {"triggers": [{"type": "file_upload", "file_extensions": ".PDF, txt", "mime_types": "application/pdf"}]}
+    workflow = factories.make_workflow([], trigger_config=config)
+    found = facts(make_file(workflow.owner))
+
+    assert triggers.reason_against(workflow, found) == ""
+    assert triggers.reason_against(workflow, found | {"file_extension": "csv"}) == (
+        "the extension 'csv' is not one of pdf, txt"
+    )
+    assert triggers.reason_against(workflow, found | {"mime_type": "application"}) == (
+        "the type 'application' is not one of application/pdf"
+    )
 
 
 @pytest.mark.parametrize(
