@@ -137,6 +137,19 @@ class Timetable:
         """Return the first slot after a moment, or None if there is none (for cron: within 50 years)."""
         return next(self.slots(after), None)
 
+    def newest(self, after: datetime, until: datetime, *, count: int) -> list[datetime]:
+        """Return the last `count` slots after one moment and up to another, in order; all if there are fewer.
+
+        Looks back from the end in spans that double, so that a year of minutes costs what its last day does.
+        """
+        after, span = max(after, EARLIEST), count * SHORTEST_INTERVAL
+        found: list[datetime] = []
+        while len(found) < count and after < until:
+            begin = max(after, until - span)
+            found = [*takewhile(until.__ge__, self.slots(begin)), *found]
+            until, span = begin, 2 * span
+        return found[-count:]
+
     def __str__(self) -> str:
         limits = (("from", self.starts_at), ("until", self.ends_at))
         return " ".join([str(self.timing), *(f"{word} {at.isoformat()}" for word, at in limits if at)])
@@ -176,10 +189,10 @@ def _is_field(text: str, field: _Field) -> bool:
 
 
 def _first_wall_time(after: datetime, zone: tzinfo) -> datetime:
-    """Return the wall time to begin at: earlier if clocks changed lately, since a wall time may come again."""
-    local, before = after.astimezone(zone), (after - LARGEST_SHIFT).astimezone(zone)
-    wall = local.replace(tzinfo=None, fold=0)
-    return wall if local.utcoffset() == before.utcoffset() else wall - LARGEST_SHIFT
+    """Return the earliest wall time that clocks show after a moment: they may be put back soon, and show it again."""
+    soon = (after.astimezone(zone), (after + LARGEST_SHIFT).astimezone(zone))
+    offset = min(local.utcoffset() or timedelta(0) for local in soon)
+    return (after.astimezone(UTC) + offset).replace(tzinfo=None)
 
 
 def _once_each(walls: Iterator[datetime], zone: tzinfo) -> Iterator[datetime]:

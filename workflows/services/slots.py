@@ -5,7 +5,6 @@ number of beats may tick, and one that dies in the middle leaves the slot to the
 """
 
 import time
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -38,7 +37,7 @@ from workflows.services.executions import Started, start_execution
 log = logs.get(__name__)
 
 SCHEDULES_PER_TICK = 1000
-# After a long pause no more than so many slots are looked at one by one: the newest.
+# After a long pause no more than so many slots are looked at one by one, and written: the newest.
 MOST_SLOTS = 1000
 MOST_QUEUED = 100
 LONGEST_REASON = 255
@@ -145,9 +144,9 @@ def _take(key: int) -> list[int]:
     if schedules.follow_rows(schedule, actor="system"):  # edited a moment ago: what was due before does not count
         return []
     timetable = timetables.timetable_of(schedule)
-    due, older = _due_slots(schedule, timetable, now)
+    due, older_from = _due_slots(schedule, timetable, now)
     run, missed = split_due(due, now=now, policy=schedule.missed_policy, window_seconds=schedule.missed_window_seconds)
-    _record_missed(schedule, missed, older)
+    _record_missed(schedule, missed, older_from)
     stopped = [execution for slot in run for execution in _run_slot(schedule, slot)]
     schedule.next_slot_at = timetable.first(max(due[-1:], default=now))
     schedule.save(update_fields=["next_slot_at"])
@@ -166,31 +165,29 @@ def _note_runs(schedule: WorkflowSchedule, latest: list[datetime], count: int) -
         )
 
 
-def _due_slots(schedule: WorkflowSchedule, timetable: Timetable, now: datetime) -> tuple[list[datetime], int]:
-    """Return the newest due slots that the ledger does not hold, and how many older ones there are."""
+def _due_slots(
+    schedule: WorkflowSchedule, timetable: Timetable, now: datetime
+) -> tuple[list[datetime], datetime | None]:
+    """Return the newest due slots that the ledger does not hold, and the first slot if older ones were left out."""
     first = schedule.next_slot_at or now
-    newest: deque[datetime] = deque(maxlen=MOST_SLOTS)
-    count = 0
-    for slot in timetable.slots(first - _TICK):
-        if slot > now:
-            break
-        newest.append(slot)
-        count += 1
+    newest = timetable.newest(first - _TICK, now, count=MOST_SLOTS)
     known = set(schedule.slots.filter(slot_at__range=(first, now)).values_list("slot_at", flat=True))
-    return [slot for slot in newest if slot not in known], count - len(newest)
+    is_cut = len(newest) == MOST_SLOTS and first < newest[0]
+    return [slot for slot in newest if slot not in known], first if is_cut else None
 
 
-def _record_missed(schedule: WorkflowSchedule, missed: Iterable[datetime], further: int) -> None:
+def _record_missed(schedule: WorkflowSchedule, missed: Iterable[datetime], older_from: datetime | None) -> None:
+    """Write the slots that nobody ran; what was too much to be written stands in the oldest one's reason."""
     sentence = {
         MissedPolicy.SKIP: "nobody ran it in time",
         MissedPolicy.LATEST: "nobody ran it in time; the latest missed slot runs instead",
         MissedPolicy.ALL: f"nobody ran it within the window of {schedule.missed_window_seconds} s",
     }[MissedPolicy(schedule.missed_policy)]
     rows = [_row(schedule, slot, Verdict(SlotOutcome.MISSED, sentence)) for slot in missed]
-    if rows and further:
-        rows[0].reason = f"{sentence}; so were {further} slots before it"
+    if rows and older_from:
+        rows[0].reason = f"{sentence}; so were all before it, from {older_from:%Y-%m-%d %H:%M:%S} UTC on"
     ScheduleSlot.objects.bulk_create(rows)
-    _count(SlotOutcome.MISSED, len(rows) + further)
+    _count(SlotOutcome.MISSED, len(rows))
 
 
 def _run_slot(schedule: WorkflowSchedule, slot: datetime) -> list[int]:

@@ -1,7 +1,8 @@
 """The generator of slots: Vixie's rules, zones whose clocks change, intervals and single moments."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any
 
 import pytest
@@ -124,6 +125,73 @@ def test_slots_are_the_same_from_wherever_one_begins(zone: str, text: str) -> No
     assert all_slots == sorted(set(all_slots))
     for number in range(0, 399, 13):
         assert list(islice(Cron(text, zone).slots(all_slots[number]), 1)) == [all_slots[number + 1]]
+
+
+# Six hours around each change: Berlin and New York back by an hour, Lord Howe by half of one, Berlin forward.
+@pytest.mark.parametrize(
+    ("zone", "begin"),
+    [
+        (BERLIN, utc(2026, 10, 24, 22)),
+        (NEW_YORK, utc(2026, 11, 1, 3)),
+        (LORD_HOWE, utc(2026, 4, 4, 12)),
+        (BERLIN, utc(2026, 3, 28, 22)),
+    ],
+)
+@pytest.mark.parametrize("text", ["0 * * * *", "*/20 * * * *", "30 */2 * * *", "30 1,2 * * *", "* * * * *"])
+def test_who_asks_anew_after_every_slot_gets_them_all_when_clocks_change(zone: str, begin: datetime, text: str) -> None:
+    """Beat does: it asks for the first slot after the last."""
+    timetable = Timetable(Cron(text, zone))
+    in_one_walk = list(takewhile(lambda slot: slot <= begin + timedelta(hours=6), timetable.slots(begin)))
+
+    one_by_one, at = [], begin
+    while (at := timetable.first(at)) and at <= begin + timedelta(hours=6):
+        one_by_one.append(at)
+
+    assert one_by_one == in_one_walk
+
+
+def test_an_hour_that_comes_twice_is_due_twice_for_who_asks_anew() -> None:
+    hourly = Timetable(Cron("0 * * * *", BERLIN))
+
+    assert [hourly.first(utc(2026, 10, 25, hour)) for hour in range(3)] == [utc(2026, 10, 25, n) for n in (1, 2, 3)]
+
+
+# --- The newest -------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "timing",
+    [
+        Cron("* * * * *", BERLIN),
+        Cron("*/7 3 * * 1-5"),
+        Cron("0 0 1 1 *"),
+        Cron("*/5 * * 1-2 *", NEW_YORK),
+        Every(timedelta(minutes=7), utc(2025, 1, 1)),
+        Once(utc(2025, 3, 1)),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("count", [1, 10, 1000])
+def test_the_newest_slots_are_the_last_of_all(timing: Any, count: int) -> None:
+    timetable, after, until = Timetable(timing), utc(2025, 1, 1), utc(2025, 5, 1, 12)
+
+    found = timetable.newest(after, until, count=count)
+
+    assert found == list(takewhile(lambda slot: slot <= until, timetable.slots(after)))[-count:]
+
+
+def test_the_newest_slots_of_a_year_are_found_without_a_walk_through_it() -> None:
+    class Counted(Every):
+        def slots(self, after: datetime) -> Iterator[datetime]:
+            for slot in super().slots(after):
+                walked.append(slot)
+                yield slot
+
+    walked: list[datetime] = []
+    timetable = Timetable(Counted(timedelta(minutes=1), utc(2024, 1, 1)))
+
+    found = timetable.newest(utc(2024, 1, 1), utc(2025, 1, 1), count=1000)
+
+    assert (found[0], found[-1], len(found)) == (utc(2024, 12, 31, 7, 21), utc(2025, 1, 1), 1000)
+    assert len(walked) < 3000
 
 
 def test_what_never_comes_has_no_slots() -> None:

@@ -281,7 +281,7 @@ def test_nothing_is_missed_within_the_check_interval() -> None:
     ]
 
 
-def test_a_very_long_pause_writes_the_newest_slots_and_counts_the_others() -> None:
+def test_a_very_long_pause_writes_the_newest_slots_and_says_since_when_the_others_were_missed() -> None:
     with at(2025, 9, 1):
         schedule = make_schedule(factories.make_workflow([]), interval=every(60))
 
@@ -291,7 +291,7 @@ def test_a_very_long_pause_writes_the_newest_slots_and_counts_the_others() -> No
     assert len(rows) == 1000
     assert (rows[-1][:2], rows[0]) == (
         ("09-02 00:00:00", "ran"),
-        ("09-01 07:21:00", "missed", f"{LATEST}; so were 440 slots before it"),
+        ("09-01 07:21:00", "missed", f"{LATEST}; so were all before it, from 2025-09-01 00:01:00 UTC on"),
     )
 
 
