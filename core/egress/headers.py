@@ -25,7 +25,19 @@ _REFUSED = {
 }
 # Harmless in a caller's list, but ours are the right ones.
 _REPLACED = {"content-length", "connection", "accept-encoding"}
-_CREDENTIALS = {"authorization", "cookie", "x-api-key"}
+# What another origin may see after a redirect. Any other header may carry a credential: each API has its own name.
+_FOR_ANYBODY = {
+    "accept",
+    "accept-language",
+    "cache-control",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "idempotency-key",
+    "user-agent",
+    "x-correlation-id",
+    "x-request-id",
+}
 _BODY_METHODS = {"POST", "PUT", "PATCH"}
 
 
@@ -66,7 +78,7 @@ def on_the_wire(headers: Mapping[str, str], *, target: Target, method: str, cont
 
 def without_credentials(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the headers that another origin may see."""
-    return {name: value for name, value in headers.items() if name not in _CREDENTIALS}
+    return {name: value for name, value in headers.items() if name in _FOR_ANYBODY}
 
 
 def without_body(headers: Mapping[str, str]) -> dict[str, str]:
