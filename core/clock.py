@@ -20,6 +20,11 @@ def real_now() -> datetime:
     return datetime.now(UTC)
 
 
+def offset() -> timedelta:
+    """Return how far tests have moved the clock: what a statement adds to PostgreSQL's own time."""
+    return _offset
+
+
 @contextmanager
 def moved_by(**delta: float) -> Iterator[None]:
     """Move the clock of this process forward (or back) for the length of a `with` block."""

@@ -12,22 +12,16 @@ from typing import Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Case, DateTimeField, F, Func, Q, Value, When
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.expressions import Combinable
 
 from core import clock
+from core.db import DatabaseNow
 from files.choices import FileStatus
 from files.models import File
 
 # Nobody works on these, or will by itself.
 ENDED = (FileStatus.PROCESSED, FileStatus.FAILED)
-
-
-class DatabaseNow(Func):
-    """PostgreSQL's clock at this instant, which a transaction does not hold still."""
-
-    function = "clock_timestamp"
-    output_field = DateTimeField()
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 from celery.schedules import ParseException
 from django.conf import settings
 from django.core.exceptions import ObjectDoesNotExist
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django_celery_beat.schedulers import DatabaseScheduler
 
 from core import health, logs
@@ -79,27 +79,33 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
         return float(settings.SWEEP_INTERVAL_SECONDS) if next_slot is None else next_slot
 
     def _sweep(self) -> None:
-        try:
-            services.sweep_workflows()
-            files.sweep_files()
-            swept.send(sender=Scheduler)
-            if time.monotonic() - self._folded_at > FOLD_INTERVAL_SECONDS:
-                services.fold_counters()
-                self._folded_at = time.monotonic()
-            self._prune()
-            self._call_roll()
-            health.record_beat()
-        except (DatabaseError, InterfaceError) as error:
-            # The database is away: the next tick tries again over a new connection.
-            log.warning("sweep.failed", error=str(error))
-            connection.close()
+        """Run each part of the sweep; what is wrong with one stops neither the others nor the schedules."""
+        parts = (services.sweep_workflows, files.sweep_files, self._tell_apps, self._fold, self._prune, self._call_roll)
+        for part in (*parts, health.record_beat):
+            try:
+                part()
+            except (OperationalError, InterfaceError) as error:
+                # The database is away: the next tick tries again over a new connection.
+                log.warning("sweep.failed", part=part.__name__, error=str(error))
+                connection.close()
+                return
+            except Exception:  # what a part did not foresee: it is told, and the next tick tries again
+                log.exception("sweep.failed", part=part.__name__)
+
+    def _tell_apps(self) -> None:
+        swept.send(sender=Scheduler)
+
+    def _fold(self) -> None:
+        if time.monotonic() - self._folded_at > FOLD_INTERVAL_SECONDS:
+            services.fold_counters()
+            self._folded_at = time.monotonic()
 
     def _prune(self) -> None:
         """Delete a little of what is older than asked for; after a full round that rests by itself."""
         if time.monotonic() - self._pruned_at > PRUNE_INTERVAL_SECONDS:
+            self._pruned_at = time.monotonic()
             services.prune_due(budget_seconds=PRUNE_SECONDS)
             files.remove_old_files(budget_seconds=PRUNE_SECONDS)
-            self._pruned_at = time.monotonic()
 
     def _call_roll(self) -> None:
         if time.monotonic() - self._rolled_at > ROLL_CALL_SECONDS:

@@ -57,6 +57,13 @@ class ExecutionFinished(InvalidState):
         super().__init__(f"Execution has already finished (status: {status})")
 
 
+class ExecutionEnding(InvalidState):
+    """The execution has been stopped, or has failed: it undoes steps or runs those that always run."""
+
+    def __init__(self, ends_as: str) -> None:
+        super().__init__(f"Execution is already ending ({ends_as}): it runs its last steps")
+
+
 class ExecutionNotFinished(InvalidState):
     def __init__(self, status: str) -> None:
         super().__init__(f"Execution has not finished yet (status: {status})")
@@ -79,6 +86,16 @@ class CompensationBegun(InvalidState):
 
     def __init__(self) -> None:
         super().__init__("Step cannot be retried: compensation has begun")
+
+
+class StepsUndone(InvalidState):
+    """A re-run would build on steps that were undone; `undone` names them, the first first."""
+
+    def __init__(self, begin: str, undone: Sequence[str]) -> None:
+        super().__init__(
+            f"Execution cannot be re-run from step '{begin}': steps before it were undone ({', '.join(undone)});"
+            f" re-run it from '{undone[0]}' or from the start"
+        )
 
 
 class SlotsTaken(InvalidState):

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from core import clock
-from workflows.choices import ApprovalStatus, EventWaitStatus
-from workflows.models import Approval, EventWait
+from workflows.choices import ApprovalStatus, EventWaitStatus, SagaStatus
+from workflows.models import Approval, EventWait, WorkflowInstance
 
 
 def match_event_waits(wait_ids: list[int], event: dict[str, Any]) -> list[int]:
@@ -42,3 +42,9 @@ def cancel_waits(execution_id: int) -> int:
     return events.update(status=EventWaitStatus.CANCELLED) + approvals.update(
         status=ApprovalStatus.CANCELLED, decided_at=clock.now()
     )
+
+
+def give_up_saga(execution_id: int) -> bool:
+    """Leave to an operator what an execution has still to undo. False if it undoes nothing."""
+    found = WorkflowInstance.objects.filter(execution_id=execution_id, status=SagaStatus.COMPENSATING)
+    return bool(found.update(status=SagaStatus.FAILED, completed_at=clock.now(), updated_at=clock.now()))

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import transaction
 
 from core import clock, faults
-from core.db import hot_cursor
+from core.db import again_after_deadlock, hot_cursor
 from workflows import enqueue, metrics
 from workflows.choices import ExecutionStatus, Lane, WaitingOn
 from workflows.engine import slots, spill
@@ -77,13 +77,14 @@ class Next:
     wake_at: datetime | None = None
     waiting_on: WaitingOn | str = ""
     reason: str = ""
-    extends_deadline_seconds: float = 0.0
+    # How long a timer is to take.
+    waited_seconds: float = 0.0
     item: int | None = None
     failed_items: list[Ended] | None = None
     ended: list[Ended] | None = None
     children: list[Child] = field(default_factory=list)
-    # A wait without a known end: the time limit stands still until it ends.
-    is_open_ended: bool = False
+    # A wait that the time limit leaves out: it stands still until a worker has the branch again.
+    stops_limit: bool = False
     # The first word of a branch after such a wait.
     restores_deadline: bool = False
     # A wait that lets another execution have the slot.
@@ -104,7 +105,8 @@ _RELEASE = (
     "UPDATE workflow_branches SET cursor = %(cursor)s, attempt = %(attempt)s,"  # noqa: S608  (constants)
     " rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,"
     " claimed_by = '', lease_until = NULL, lane = COALESCE(%(lane)s, lane), wake_at = %(wake_at)s,"
-    " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s, slot_released = %(releases_slot)s,"
+    " waiting_on = %(waiting_on)s, waiting_reason = %(reason)s,"
+    " slot_released = %(releases_slot)s AND concurrency_key <> '',"
     " first_item = COALESCE(%(item)s, first_item), ended = COALESCE(%(ended)s::jsonb, ended),"
     " failed_items = COALESCE(%(failed_items)s::jsonb, failed_items)"
     f" WHERE {_HELD} RETURNING last_item, concurrency_key"
@@ -118,12 +120,14 @@ _DROP_WAITING_SIBLINGS = "DELETE FROM workflow_branches WHERE parent_id = %(pare
 _ADD_FILES = (
     "UPDATE workflow_executions SET output_file_ids = output_file_ids || %(files)s::jsonb WHERE id = %(execution)s"
 )
-# Whoever gave its slot away has to wait for one again; the sweep lets it in.
+# Whoever gave its slot away has to wait for one again; the sweep lets it in. A branch with children of its own waits
+# for those: what it waited for before, and stopped waiting for, wakes it no more.
 _WAKE = """
 UPDATE workflow_branches SET waiting_on = CASE WHEN slot_released THEN 'slot' ELSE '' END,
   waiting_reason = CASE WHEN slot_released THEN 'what it waited for has come, and it waits for a slot' ELSE '' END,
   wake_at = NULL, slot_released = false
-WHERE id = %(branch)s AND waiting_on = %(waiting_on)s AND claimed_by = '' RETURNING lane
+WHERE id = %(branch)s AND waiting_on = %(waiting_on)s AND claimed_by = ''
+  AND NOT EXISTS (SELECT FROM workflow_branches child WHERE child.parent_id = %(branch)s) RETURNING lane
 """
 _WAKE_PARENT = "UPDATE workflow_branches SET waiting_on = '', waiting_reason = '' WHERE id = %(parent)s RETURNING lane"
 _WAKE_SIBLING = """
@@ -144,11 +148,20 @@ WHERE b.id = %(parent)s
 _PROGRESS = """
 UPDATE workflow_executions
 SET status = 'running', started_at = COALESCE(started_at, %(started_at)s), updated_at = %(now)s,
-    deadline_at = CASE WHEN NOT %(open_ended)s
-      THEN COALESCE(deadline_at, %(deadline_at)s::timestamptz) + make_interval(secs => %(waited)s) END,
+    deadline_at = CASE WHEN NOT %(stops_limit)s
+      THEN COALESCE(deadline_at, CASE WHEN %(sets_limit)s THEN %(deadline_at)s::timestamptz END) END,
     waited_ms = waited_ms + %(waited)s * 1000, retry_count = retry_count + %(retries)s,
     output_file_ids = output_file_ids || %(files)s::jsonb
 WHERE id = %(execution)s RETURNING stop_requested
+"""
+# Whoever begins to wait holds the execution's row, too: of two branches at once, one sees the other.
+_LOCK_EXECUTION = "SELECT FROM workflow_executions WHERE id = %(execution)s FOR UPDATE"
+_OTHERS_WAIT = """
+SELECT EXISTS (
+  SELECT FROM workflow_branches b
+  WHERE execution_id = %(execution)s AND id <> %(branch)s AND claimed_by = '' AND waiting_on NOT IN ('', 'slot')
+    AND NOT EXISTS (SELECT FROM workflow_branches child WHERE child.parent_id = b.id)
+)
 """
 # A branch among many must not queue for its execution's row at each checkpoint.
 _STOP_REQUESTED = "SELECT stop_requested FROM workflow_executions WHERE id = %(execution)s"
@@ -173,6 +186,7 @@ SELECT status, error_message, execution_time_ms, wakes_branch_id FROM done
 """
 
 
+@again_after_deadlock
 def save(
     claim: Claim,
     attempts: list[Attempt],
@@ -219,8 +233,7 @@ def save(
         _insert_children(cursor, claim.branch_id, following.children)
         if following.begin is not None:
             following.begin(claim.branch_id)
-        limit = following.extends_deadline_seconds or following.is_open_ended or following.restores_deadline
-        news = limit or retries or output_file_ids
+        news = following.stops_limit or following.restores_deadline or retries or output_file_ids
         cursor.execute(
             _PROGRESS if claim.parent_id is None or news else _STOP_REQUESTED,
             {
@@ -228,8 +241,9 @@ def save(
                 "now": now,
                 "started_at": started_at,
                 "deadline_at": deadline_at,
-                "waited": following.extends_deadline_seconds,
-                "open_ended": following.is_open_ended,
+                "waited": following.waited_seconds if following.stops_limit else 0.0,
+                "stops_limit": following.stops_limit,
+                "sets_limit": _sets_limit(cursor, claim, following),
                 "retries": retries,
                 "files": orjson.dumps(output_file_ids or []).decode(),
             },
@@ -242,6 +256,19 @@ def save(
     return str(row[0]) if row else "cancel"
 
 
+def _sets_limit(cursor: Any, claim: Claim, following: Next) -> bool:
+    """Tell whether the time limit runs on where it stood still: the last of the branches that wait lets it."""
+    if claim.parent_id is None:
+        return True
+    if not following.restores_deadline:
+        return False
+    place = {"execution": claim.execution_id, "branch": claim.branch_id}
+    cursor.execute(_LOCK_EXECUTION, place)
+    cursor.execute(_OTHERS_WAIT, place)
+    return not cursor.fetchone()[0]
+
+
+@again_after_deadlock
 def finish(
     claim: Claim,
     attempts: list[Attempt],
@@ -311,6 +338,7 @@ def wake(cursor: Any, branch_id: int, *, waiting_on: WaitingOn) -> bool:
     return row is not None
 
 
+@again_after_deadlock
 def end_branch(
     claim: Claim,
     attempts: list[Attempt],

@@ -7,12 +7,13 @@ execution will end is kept in its row meanwhile (`ends_as`): a stop that brought
 from typing import Any, TypedDict
 
 import orjson
+from django.db import InterfaceError, OperationalError, transaction
 
 from core import clock, logs
 from core.errors import DomainError
 from workflows import enqueue
-from workflows.choices import BranchKind, CompensationStatus, ExecutionStatus, Lane, TriggerType
-from workflows.engine import checkpoint, launch
+from workflows.choices import BranchKind, CompensationStatus, ExecutionStatus, Lane, TriggerType, WaitingOn
+from workflows.engine import checkpoint, launch, slots
 from workflows.engine.checkpoint import Ending, LeaseLost
 from workflows.engine.launch import Start
 from workflows.engine.lease import Claim
@@ -34,18 +35,25 @@ class Entry(TypedDict):
     note: str | None
 
 
-_LOCK = "SELECT 1 FROM workflow_branches WHERE id = %(branch)s AND fence = %(fence)s AND claimed_by = %(me)s FOR UPDATE"
+SLOT_REASON = "has ended its steps, and waits for a slot to undo them or to run the last ones"
+
+_LOCK = """
+SELECT concurrency_key FROM workflow_branches
+WHERE id = %(branch)s AND fence = %(fence)s AND claimed_by = %(me)s FOR UPDATE
+"""
 _STOP = "SELECT stop_requested FROM workflow_executions WHERE id = %(execution)s FOR UPDATE"
 _DONE = """
 SELECT path, scope, node FROM workflow_execution_steps
 WHERE execution_id = %(execution)s AND status = 'completed' AND node = ANY(%(nodes)s)
 ORDER BY completed_at DESC, id DESC
 """
+# Whoever was stopped without a slot, in the queue or having lent it, needs one to go on.
 _GO_ON = """
 UPDATE workflow_branches SET kind = %(kind)s, cursor = %(cursor)s, attempt = 0, recoveries = 0, claimed_by = '',
-  lease_until = NULL, waiting_on = '', waiting_reason = '', wake_at = NULL, lane = %(lane)s,
-  rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END
-WHERE id = %(branch)s
+  lease_until = NULL, wake_at = NULL, lane = %(lane)s, rank = CASE WHEN rank < 0 THEN rank ELSE rank - 10 END,
+  waiting_on = CASE WHEN slot_released OR waiting_on = 'slot' THEN 'slot' ELSE '' END,
+  waiting_reason = CASE WHEN slot_released OR waiting_on = 'slot' THEN %(reason)s ELSE '' END, slot_released = false
+WHERE id = %(branch)s RETURNING waiting_on
 """
 _KEEP_ENDING = """
 UPDATE workflow_executions SET status = 'running', stop_requested = '', deadline_at = NULL, updated_at = %(now)s,
@@ -73,13 +81,15 @@ class Close:
     def __init__(self, claim: Claim, program: Program) -> None:
         self._claim = claim
         self._program = program
+        self._slot_key = ""
 
     def goes_on(self, cursor: Any, attempts: list[Attempt], ending: Ending) -> bool:
         """Turn the root branch to what has to run before the end. False if nothing has to. Raises LeaseLost."""
-        cursor.execute(_LOCK, checkpoint.fence_of(self._claim))
-        if cursor.fetchone() is None:
-            raise LeaseLost
-        ending = self._stopped(cursor) or ending
+        self._lock(cursor)
+        stopped = self._stopped(cursor)
+        if stopped and self._claim.started_at is None and not attempts:
+            return False  # it never began: there is nothing to undo nor to clean up
+        ending = stopped or ending
         write_attempts(cursor, self._claim.execution_id, attempts)
         if ending.status != ExecutionStatus.COMPLETED:
             close_open_attempts(cursor, self._claim.execution_id, clock.now())
@@ -117,9 +127,25 @@ class Close:
             cause_chain=tuple(claim.cause_chain),
         )
         try:
-            launch.insert_execution(found, found.published_version_id, start)
+            with transaction.atomic():
+                launch.insert_execution(found, found.published_version_id, start)
         except DomainError as error:
             log.warning("error_workflow.refused", execution_id=claim.execution_id, reason=error.detail)
+        except (OperationalError, InterfaceError):
+            raise  # a passing fault of the database, and the end comes again
+        except Exception:
+            # Whatever is wrong with the error workflow, the execution itself has to end.
+            log.exception("error_workflow.failed", execution_id=claim.execution_id, workflow_id=wanted)
+
+    def _lock(self, cursor: Any) -> None:
+        """Take the branch, then its slots, before the execution's row, as a start that cancels does."""
+        cursor.execute(_LOCK, checkpoint.fence_of(self._claim))
+        row = cursor.fetchone()
+        if row is None:
+            raise LeaseLost
+        [self._slot_key] = row
+        if self._slot_key:
+            slots.lock(cursor, self._claim.workflow_id, self._slot_key)
 
     def _stopped(self, cursor: Any) -> Ending | None:
         cursor.execute(_STOP, {"execution": self._claim.execution_id})
@@ -142,7 +168,10 @@ class Close:
 
     def _go_on(self, cursor: Any, kind: BranchKind, index: int, ending: Ending) -> None:
         lane = self._program.lane_at(index) or Lane.FLOW
-        cursor.execute(_GO_ON, {"branch": self._claim.branch_id, "kind": kind, "cursor": index, "lane": lane})
+        place = {"branch": self._claim.branch_id, "kind": kind, "cursor": index, "lane": lane, "reason": SLOT_REASON}
+        cursor.execute(_GO_ON, place)
+        if cursor.fetchone() == (WaitingOn.SLOT,):
+            slots.pass_on(cursor, self._claim.workflow_id, self._slot_key)
         cursor.execute(
             _KEEP_ENDING,
             {

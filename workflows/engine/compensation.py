@@ -18,6 +18,7 @@ from workflows.choices import BranchKind, CompensationStatus, Lane, SagaStatus
 from workflows.engine import branching
 from workflows.engine.checkpoint import Ending, Next
 from workflows.engine.closing import Entry
+from workflows.engine.context import Stored
 from workflows.engine.lease import Claim
 from workflows.engine.program import COMPENSATE, END, Node
 from workflows.engine.runner import Slice
@@ -52,9 +53,12 @@ class AfterEnd(Slice):
         self.claim.stop_requested = ""
         super()._advance()
 
+    def _go_on_with_limit(self, waited: Stored) -> None:
+        """Let it be: each turn has the whole time."""
+
     def _save(self, *args: Any, **kwargs: Any) -> str:
         rows, following = args
-        super()._save(rows, replace(following, is_open_ended=True), **kwargs)
+        super()._save(rows, replace(following, stops_limit=True), **kwargs)
         return ""
 
 

@@ -1,15 +1,20 @@
 """What a bell makes a worker do: claim due branches and run them, for at most a few seconds."""
 
 import time
+from collections.abc import Callable
+
+from django.db import InterfaceError, OperationalError
 
 from core import logs
 from workflows import enqueue
 from workflows.choices import BranchKind, Lane
-from workflows.engine import lease
+from workflows.engine import lease, stop
 from workflows.engine.compensation import Compensation
 from workflows.engine.finals import Finals
 from workflows.engine.lease import Claim
-from workflows.engine.runner import Slice
+from workflows.engine.runner import GIVEN_UP, MOST_RECOVERIES, Slice, reason_of
+
+log = logs.get(__name__)
 
 DRAIN_SECONDS = 5.0
 # Steps of these lanes hold a worker, so each worker takes one branch at a time and calls the next worker.
@@ -50,8 +55,24 @@ def _run_all(claims: list[Claim], lane: Lane, ends_at: float) -> int:
         while waiting and time.monotonic() < ends_at:
             claim = waiting.pop(0)
             with logs.bound(execution_id=claim.execution_id, correlation_id=claim.correlation_id):
-                SLICES.get(claim.kind, Slice)(claim, lane=lane, hand_back=hand_back).run()
+                _run(claim, lane, hand_back)
             done += 1
     finally:
         hand_back()
     return done
+
+
+def _run(claim: Claim, lane: Lane, hand_back: Callable[[], None]) -> None:
+    """Run one slice. An execution that cannot be run at all ends here: it would come again for ever."""
+    if claim.recoveries > MOST_RECOVERIES + 1:  # the slice that was to end it did not either
+        stop.give_up(claim, code="recovery_exhausted", message=GIVEN_UP)
+        return
+    try:
+        made = SLICES.get(claim.kind, Slice)(claim, lane=lane, hand_back=hand_back)
+    except (OperationalError, InterfaceError):
+        raise  # the database is away: the lease runs out, and somebody else goes on
+    except Exception as error:
+        log.exception("slice.not_made", execution_id=claim.execution_id, branch_id=claim.branch_id)
+        stop.give_up(claim, code="checkpoint_refused", message=reason_of(error))
+        return
+    made.run()

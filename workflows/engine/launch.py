@@ -14,8 +14,8 @@ from core.expressions import ExpressionError, Scope, resolve
 from workflows import enqueue
 from workflows.choices import Lane, Priority, TriggerType
 from workflows.engine import program, slots
-from workflows.errors import CauseRefused, IdempotencyKeyInvalid
-from workflows.models import Workflow
+from workflows.errors import CauseRefused, IdempotencyKeyInvalid, SlotsTaken
+from workflows.models import Execution, Workflow
 
 DEEPEST_CAUSE = 10
 MOST_REPEATS = 3
@@ -82,7 +82,12 @@ def insert_execution(
     execution_uuid = ids.uuid7()
     values = _values(workflow, start) | {"uuid": execution_uuid, "version": version_id, "test": is_test}
     slot_key = _slot_key(workflow, start)
-    waiting_on = slots.enter(workflow, slot_key)
+    try:
+        waiting_on = slots.enter(workflow, slot_key)
+    except SlotsTaken:
+        if find_first(workflow, start) is None:
+            raise
+        return None  # perhaps it is the first that has the slot
     reason = slots.reason(workflow) if waiting_on else ""
     values |= {"slot_key": slot_key, "waiting_on": waiting_on, "reason": reason}
     with hot_cursor() as cursor:
@@ -90,8 +95,18 @@ def insert_execution(
         row = cursor.fetchone()
     if row is None:
         return None
+    if waiting_on:
+        slots.make_room(workflow, slot_key)
     enqueue.ring_lane_on_commit(lane)
     return row[0], execution_uuid
+
+
+def find_first(workflow: Workflow, start: Start) -> tuple[int, UUID] | None:
+    """Return the execution that an earlier start of the owner's with the same idempotency key has made."""
+    if start.idempotency_key is None:
+        return None
+    found = Execution.objects.filter(owner=workflow.owner_id, idempotency_key=start.idempotency_key)
+    return found.values_list("pk", "uuid").first()
 
 
 def keyed(workflow: Workflow, start: Start) -> Start:
@@ -110,7 +125,8 @@ def keyed(workflow: Workflow, start: Start) -> Start:
         raise IdempotencyKeyInvalid(str(error)) from error
     if value in (None, ""):
         return start
-    digest = hashlib.sha256(str(value).encode()).hexdigest()
+    # Values that differ make keys that differ, also where no column could hold them.
+    digest = hashlib.sha256(str(value).encode(errors="surrogatepass")).hexdigest()
     return replace(start, idempotency_key=f"trigger:{workflow.pk}:{digest}")
 
 

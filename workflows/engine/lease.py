@@ -24,8 +24,11 @@ from workflows.choices import BranchKind, Lane
 log = logs.get(__name__)
 
 BATCH = 20
-# How many branches a claim looks at, in all and of each workflow: enough for all processes that claim at a moment.
+# How many branches, and workflows that have any, a claim chooses among: enough for all processes that claim at a
+# moment. With thousands of workflows most of the time would go into branches that are not chosen.
 WINDOW = 100
+# How many branches a claim looks at, shared by those workflows.
+HEADS = 1_000
 # A beat also learns of cancellations, which people expect to work within moments.
 LONGEST_BEAT_SECONDS = 2.0
 
@@ -69,20 +72,25 @@ _READY = f"{_DUE} AND waiting_on = ''"
 # second to the next, and statistics about it are never right.
 _CLAIM = f"""
 WITH RECURSIVE queues AS (
-  (SELECT owner_id, workflow_id FROM workflow_branches WHERE {_READY} ORDER BY owner_id, workflow_id LIMIT 1)
+  (SELECT owner_id, workflow_id, rank FROM workflow_branches WHERE {_READY}
+   ORDER BY owner_id, workflow_id, rank LIMIT 1)
   UNION ALL
-  SELECT following.owner_id, following.workflow_id
+  SELECT following.*
   FROM queues CROSS JOIN LATERAL (
-    SELECT owner_id, workflow_id FROM workflow_branches
+    SELECT owner_id, workflow_id, rank FROM workflow_branches
     WHERE {_READY} AND (owner_id, workflow_id) > (queues.owner_id, queues.workflow_id)
-    ORDER BY owner_id, workflow_id LIMIT 1
+    ORDER BY owner_id, workflow_id, rank LIMIT 1
   ) following
+), served AS (
+  SELECT owner_id, workflow_id FROM (
+    SELECT *, row_number() OVER (PARTITION BY owner_id, rank ORDER BY random()) AS turn FROM queues
+  ) each ORDER BY rank, turn, random() LIMIT %(window)s
 ), heads AS (
   SELECT mine.*, row_number() OVER (PARTITION BY mine.owner_id, mine.workflow_id, mine.rank ORDER BY mine.id) AS turn
-  FROM queues CROSS JOIN LATERAL (
+  FROM served CROSS JOIN LATERAL (
     SELECT id, rank, owner_id, workflow_id FROM workflow_branches
-    WHERE {_READY} AND owner_id = queues.owner_id AND workflow_id = queues.workflow_id
-    ORDER BY rank, id LIMIT %(window)s
+    WHERE {_READY} AND owner_id = served.owner_id AND workflow_id = served.workflow_id
+    ORDER BY rank, id LIMIT (SELECT least(%(window)s, %(limit)s + %(heads)s / count(*)) FROM served)
   ) mine
 ), turns AS (
   SELECT id, rank, row_number() OVER (PARTITION BY owner_id, rank ORDER BY turn, random()) AS turn FROM heads
@@ -143,6 +151,7 @@ def claim(lane: Lane, *, limit: int = BATCH) -> list[Claim]:
                 "now": clock.now(),
                 "limit": limit,
                 "window": WINDOW,
+                "heads": HEADS,
                 "me": name,
                 "lease": settings.LEASE_SECONDS,
             },

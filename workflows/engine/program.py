@@ -95,6 +95,11 @@ class Program:
         """Return the nodes whose steps can be undone."""
         return [node.index for node in self.nodes if COMPENSATE in node.targets]
 
+    @cached_property
+    def compensations(self) -> frozenset[int]:
+        """Return the nodes that undo others."""
+        return frozenset(self.nodes[index].targets[COMPENSATE] for index in self.compensable)
+
     @property
     def start(self) -> int:
         return 0 if self.nodes and self.last != 0 else END

@@ -20,7 +20,7 @@ from workflows.engine.lease import Claim
 from workflows.engine.program import END, FOREACH, GRAPH, Node
 from workflows.engine.step_rows import Attempt, fill_late_outcome
 from workflows.engine.steps import registry
-from workflows.engine.steps.base import Spawn, Step, Wait
+from workflows.engine.steps.base import Spawn, Step, StepError, Wait
 
 log = logs.get(__name__)
 
@@ -61,33 +61,39 @@ class Progress:
     # --- Waiting ------------------------------------------------------------------------------
 
     def _wait(self, row: Attempt, outcome: Wait) -> None:
+        """Store the wait. Raises StepError if it cannot begin: then nothing is stored, and the attempt goes on."""
+        seconds = max((outcome.until - clock.now()).total_seconds(), 0.0) if outcome.until else None
+        following = Next(
+            self.cursor,
+            self.attempt,
+            wake_at=outcome.until,
+            waiting_on=outcome.on,
+            reason=masking.hide(outcome.reason),
+            waited_seconds=(seconds or 0.0) if outcome.on == WaitingOn.TIMER else 0.0,
+            stops_limit=self._stops_limit,
+            releases_slot=self._releases_slot,
+            begin=outcome.begin,
+        )
         row.status = StepStatus.WAITING
         attempts.make_storable(row)
-        is_timer = outcome.on == WaitingOn.TIMER
-        seconds = max((outcome.until - clock.now()).total_seconds(), 0.0) if outcome.until else None
-        if not is_timer:
-            # What was left of the time limit when the wait began; `_go_on_with_limit` gives it back.
-            row.started_at, row.deadline_at = clock.now(), self.deadline_at
-        self._save(
-            [*self._take_unsaved(), row],
-            Next(
-                self.cursor,
-                self.attempt,
-                wake_at=outcome.until,
-                waiting_on=outcome.on,
-                reason=masking.hide(outcome.reason),
-                extends_deadline_seconds=self._unlimited(seconds or 0.0) if is_timer else 0.0,
-                is_open_ended=not is_timer and bool(self._unlimited(1.0)),
-                releases_slot=self._releases_slot,
-                begin=outcome.begin,
-            ),
-        )
+        self._keep_limit(row)
+        unsaved = dict(self.unsaved)
+        try:
+            self._save([*self._take_unsaved(), row], following)
+        except StepError:
+            self.unsaved = unsaved
+            raise
         self.open = False
         if seconds is not None:
             self._accelerate(seconds)
 
+    def _keep_limit(self, row: Attempt) -> None:
+        """Note in an attempt what is left of the execution's time limit, from the attempt's start on."""
+        now = clock.now()
+        row.deadline_at = (row.started_at or now) + (self.deadline_at - now)
+
     def _go_on_with_limit(self, waited: Stored) -> None:
-        """Let the time limit run on after a wait without a known end, from where it stood when the wait began."""
+        """Let the time limit run on after a wait, from where `_keep_limit` noted that it stood."""
         if self.claim.deadline_at is None and waited.deadline_at and waited.started_at:
             self.limit_returns = True
             self.deadline_at = self.began_at + (waited.deadline_at - waited.started_at)
@@ -96,15 +102,17 @@ class Progress:
     def _releases_slot(self) -> bool:
         return self.claim.parent_id is None and bool(self.program.settings.get("release_slot_while_waiting"))
 
-    def _unlimited(self, seconds: float) -> float:
-        """Return how much of a wait the time limit leaves out: nothing of it where the author set the limit."""
-        return 0.0 if self.program.settings.get("timeout_is_explicit") else seconds
+    @property
+    def _stops_limit(self) -> bool:
+        """Tell whether the time limit stands still while the execution waits: not where the author set it."""
+        return not self.program.settings.get("timeout_is_explicit")
 
     def _retry_later(self, node: Node, row: Attempt, pause_seconds: float) -> None:
         wake_at = clock.now() + timedelta(seconds=pause_seconds)
         reason = (
             f"retries step '{node.name}' at {wake_at:%H:%M:%S} UTC after attempt {row.attempt}: {row.error_message}"
         )
+        self._keep_limit(row)
         following = Next(
             self.cursor,
             row.attempt + 1,
@@ -112,7 +120,8 @@ class Progress:
             waiting_on=WaitingOn.RETRY,
             reason=reason,
             lane=self.lane,
-            extends_deadline_seconds=self._unlimited(pause_seconds),
+            waited_seconds=pause_seconds,
+            stops_limit=self._stops_limit,
             releases_slot=self._releases_slot,
         )
         self._save(self._take_unsaved(), following, retries=1)
@@ -143,6 +152,7 @@ class Progress:
     def _spawn(self, node: Node, row: Attempt, spawn: Spawn) -> None:
         """Begin the children of a step; the branch waits until the last of them has ended."""
         row.status = StepStatus.WAITING
+        self._keep_limit(row)
         children = branching.children_of(
             node, spawn, program=self.program, claim=self.claim, path=row.path, repeated=row.attempt > 1
         )
@@ -254,18 +264,19 @@ class Progress:
         return rows
 
     def _save(self, rows: list[Attempt], following: Next, *, retries: int = 0) -> str:
-        files, self.output_file_ids = self.output_file_ids, []
         if self.limit_returns:
-            following, self.limit_returns = replace(following, restores_deadline=True), False
-        return checkpoint.save(
+            following = replace(following, restores_deadline=True)
+        stop_requested = checkpoint.save(
             self.claim,
             rows,
             self.place.stored_with(following, self.ended),
             started_at=self.started_at,
             deadline_at=self.deadline_at,
             retries=retries,
-            output_file_ids=files,
+            output_file_ids=self.output_file_ids,
         )
+        self.output_file_ids, self.limit_returns = [], False
+        return stop_requested
 
     def _stop(self) -> None:
         """Obey a requested stop: the branch ends, and with the last of them the execution."""

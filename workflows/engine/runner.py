@@ -16,7 +16,7 @@ from django.db import InterfaceError, OperationalError
 
 from core import clock, faults, jsonsafe, logs, masking
 from core.expressions import Scope
-from workflows.choices import Effect, Lane, StepStatus, StopReason
+from workflows.choices import Effect, Lane, StepStatus, StopReason, WaitingOn
 from workflows.engine import attempts, branching, context, program, rendering, retry, spill, stop
 from workflows.engine.attempts import LONGEST_ERROR
 from workflows.engine.checkpoint import LeaseLost, Next
@@ -32,7 +32,14 @@ from workflows.engine.steps.base import Choose, Outcome, Spawn, Step, StepError,
 log = logs.get(__name__)
 
 MOST_RECOVERIES = 100
+GIVEN_UP = f"Execution was recovered {MOST_RECOVERIES} times after crashes and is given up"
 OVERDUE_GRACE_SECONDS = 5
+
+
+def reason_of(error: Exception) -> str:
+    """Return why an execution cannot go on, as it may be stored and shown."""
+    message = f"The engine could not go on: {type(error).__name__}: {error}"
+    return str(masking.hide(jsonsafe.clean_text(message, set())))[:LONGEST_ERROR]
 
 
 class Slice(Progress):
@@ -63,26 +70,30 @@ class Slice(Progress):
     def _load(self) -> None:
         self.history = self.place.load()
         self.ended = self.place.failed_items()
+        if self.claim.was_waiting_on == WaitingOn.RETRY:
+            self._go_on_after_pause()
         if not self.attempt:
             self.redoes = True
             self._go_to(self.cursor)
         if self.place.is_item_done():
             self._end_item()
 
+    def _go_on_after_pause(self) -> None:
+        failed = self.history.stored.get(self.place.path_of(self.program.nodes[self.cursor]))
+        if failed is not None:
+            self._go_on_with_limit(failed)
+
     def _give_up(self, error: Exception) -> None:
         """End an execution whose progress cannot be stored: repeating it would only fail the same way."""
-        message = f"The engine could not go on: {type(error).__name__}: {error}"
-        message = str(masking.hide(jsonsafe.clean_text(message, set())))[:LONGEST_ERROR]
         self.unsaved = {}
         with suppress(LeaseLost):
-            self._fail(code="checkpoint_refused", message=message, whole=True)
+            self._fail(code="checkpoint_refused", message=reason_of(error), whole=True)
 
     def _may_start(self) -> bool:
         if self.claim.stop_requested:
             self._stop()
         elif self.claim.recoveries > MOST_RECOVERIES:
-            message = f"Execution was recovered {MOST_RECOVERIES} times after crashes and is given up"
-            self._fail(code="recovery_exhausted", message=message, whole=True)
+            self._fail(code="recovery_exhausted", message=GIVEN_UP, whole=True)
         return self.open
 
     def _advance(self) -> None:
@@ -224,7 +235,10 @@ class Slice(Progress):
 
     def _accept(self, node: Node, row: Attempt, outcome: Outcome) -> None:
         if isinstance(outcome, Wait):
-            self._wait(row, outcome)
+            try:
+                self._wait(row, outcome)
+            except StepError as error:
+                self._failed(node, row, error)
             return
         if isinstance(outcome, Spawn):
             self._spawn(node, row, outcome)

@@ -5,6 +5,7 @@ comes leaves bytes that nobody names; `sweep_spills` removes them.
 """
 
 import hashlib
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -19,6 +20,7 @@ from django.db.models import Exists, OuterRef
 from core import clock, ids, logs
 from core.expressions import ExpressionError
 from files import stored_bytes
+from files.errors import StorageUnavailable
 from workflows.engine.steps.base import StepError
 from workflows.models import Spill, StepAttempt
 
@@ -30,6 +32,8 @@ log = logs.get(__name__)
 FOLDER = "spill"
 # Longer than any checkpoint or re-run takes from reading or writing the bytes to committing who names them.
 SETTLED_AFTER = timedelta(hours=1)
+# After the storage did not answer.
+STORAGE_PAUSE = timedelta(minutes=5)
 
 
 class Spilled(Mapping[str, Any]):
@@ -89,17 +93,30 @@ def release(spill_ids: Iterable[int]) -> None:
     Spill.objects.filter(pk__in=list(spill_ids)).update(check_at=clock.now() + SETTLED_AFTER)
 
 
-def sweep_spills(*, limit: int = 200) -> int:
-    """Remove outputs that no attempt names, up to `limit` of them. Returns how many it removed."""
+def sweep_spills(*, limit: int = 200, budget_seconds: float = 0.5) -> int:
+    """Remove outputs that no attempt names, up to `limit` and for about `budget_seconds`. Returns how many.
+
+    While the storage does not answer they stay, and are looked at again later.
+    """
+    ends_at = time.monotonic() + budget_seconds
     named = Exists(StepAttempt.objects.filter(spill_id=OuterRef("pk")))
     due = Spill.objects.filter(check_at__lte=clock.now()).annotate(is_named=named).order_by("check_at")[:limit]
     checked = list(due)
     gone = [spill for spill in checked if not spill.is_named]
     Spill.objects.filter(pk__in=[spill.pk for spill in checked if spill.is_named]).update(check_at=None)
-    for spill in gone:
-        stored_bytes.remove(spill.path)
-    Spill.objects.filter(pk__in=[spill.pk for spill in gone]).delete()
-    return len(gone)
+    removed = []
+    try:
+        for spill in gone:
+            stored_bytes.remove(spill.path)
+            removed.append(spill.pk)
+            if time.monotonic() >= ends_at:
+                break
+    except StorageUnavailable as error:
+        log.warning("spill.kept", reason=error.reason, outputs=len(gone) - len(removed))
+        left = [spill.pk for spill in gone if spill.pk not in removed]
+        Spill.objects.filter(pk__in=left).update(check_at=clock.now() + STORAGE_PAUSE)
+    Spill.objects.filter(pk__in=removed).delete()
+    return len(removed)
 
 
 def as_json(value: Any) -> bytes:

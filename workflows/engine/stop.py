@@ -2,12 +2,16 @@
 
 from django.db import transaction
 
-from core import clock
+from core import clock, logs
+from core.db import again_after_deadlock
 from workflows import transitions
 from workflows.choices import FINAL_STATUSES, LIVE_STATUSES, BranchKind, ExecutionStatus, StopReason
 from workflows.engine import checkpoint, closing, program
+from workflows.engine.checkpoint import Closing, Ending
 from workflows.engine.lease import Claim
 from workflows.models import Branch, Execution
+
+log = logs.get(__name__)
 
 AFTER_END = frozenset({BranchKind.COMPENSATION, BranchKind.FINALLY})
 
@@ -33,6 +37,7 @@ def stop_children(execution_id: int) -> None:
         end_unclaimed(child_id)
 
 
+@again_after_deadlock
 def end_unclaimed(execution_id: int) -> bool:
     """End an execution that was asked to stop, if no worker holds any of its branches.
 
@@ -40,19 +45,56 @@ def end_unclaimed(execution_id: int) -> bool:
     sweep once the lease is over. Locks the branches, parents first (primary-key order).
     """
     with transaction.atomic():
-        branches = list(Branch.objects.select_for_update().filter(execution_id=execution_id).order_by("pk"))
+        branches = _locked(execution_id)
         if not branches or any(branch.claimed_by or branch.kind in AFTER_END for branch in branches):
             return False
         execution = Execution.objects.get(pk=execution_id)
-        now = clock.now()
-        Branch.objects.filter(execution_id=execution_id).exclude(pk=branches[0].pk).delete()
-        transitions.cancel_waits(execution_id)
         claim = _as_claim(branches[0], execution)
         compiled = program.of_version(execution.version_id)
         close = closing.Close(claim, compiled) if closing.is_needed(compiled) else None
-        checkpoint.finish(claim, [], status=ExecutionStatus.CANCELLED, started_at=now, closing=close)
+        _finish(claim, Ending(ExecutionStatus.CANCELLED), close)
     stop_children(execution_id)
     return True
+
+
+@again_after_deadlock
+def give_up(lost: Claim, *, code: str, message: str) -> None:
+    """End the execution of a claim that cannot be run, without anything that would come before its end.
+
+    Whatever else of it runs elsewhere is lost. How an execution that undoes its steps was to end, it ends.
+    """
+    with transaction.atomic():
+        branches = _locked(lost.execution_id)
+        mine = (lost.branch_id, lost.fence, lost.claimed_by)
+        if not any((branch.pk, branch.fence, branch.claimed_by) == mine for branch in branches):
+            return
+        execution = Execution.objects.get(pk=lost.execution_id)
+        ending = Ending(ExecutionStatus.FAILED, code, message)
+        if execution.ends_as not in ("", ExecutionStatus.COMPLETED):
+            ending = Ending(execution.ends_as, execution.error_code, execution.error_message)
+        transitions.give_up_saga(execution.pk)
+        _finish(_as_claim(branches[0], execution), ending, None)
+    log.error("execution.given_up", execution_id=lost.execution_id, code=code, reason=message)
+    stop_children(lost.execution_id)
+
+
+def _locked(execution_id: int) -> list[Branch]:
+    return list(Branch.objects.select_for_update().filter(execution_id=execution_id).order_by("pk"))
+
+
+def _finish(root: Claim, ending: Ending, close: Closing | None) -> None:
+    """End an execution with all its branches, locked by the caller, and its waits."""
+    Branch.objects.filter(execution_id=root.execution_id).exclude(pk=root.branch_id).delete()
+    transitions.cancel_waits(root.execution_id)
+    checkpoint.finish(
+        root,
+        [],
+        status=ExecutionStatus(ending.status),
+        started_at=clock.now(),
+        error_code=ending.error_code,
+        error_message=ending.error_message,
+        closing=close,
+    )
 
 
 def _as_claim(branch: Branch, execution: Execution) -> Claim:

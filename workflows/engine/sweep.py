@@ -3,7 +3,7 @@
 import time
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import connection
 
 from core import clock, logs
 from workflows import enqueue
@@ -15,7 +15,35 @@ from workflows.engine.stop import end_unclaimed
 log = logs.get(__name__)
 
 STOPS_PER_SWEEP = 200
+# So many are asked to stop by one statement; the next sweep asks the rest.
+ASKED_PER_SWEEP = 5_000
 _swept_at = 0.0
+# Where the next sweep goes on: what cannot be ended now must not stand before what can.
+_stops_after = 0
+
+# Rows are locked in the order of their keys by all who ask several executions at once: no two wait for each other.
+_ASK_OVERDUE = """
+UPDATE workflow_executions SET stop_requested = 'timeout', updated_at = %(now)s WHERE id = ANY(ARRAY(
+  SELECT id FROM workflow_executions
+  WHERE status IN ('pending', 'running') AND deadline_at <= %(now)s AND stop_requested = ''
+  ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED
+))
+"""
+_ASK_ORPHANS = """
+UPDATE workflow_executions SET stop_requested = 'cancel', updated_at = %(now)s WHERE id = ANY(ARRAY(
+  SELECT c.id FROM workflow_executions c JOIN workflow_executions p ON p.id = c.parent_id
+  WHERE c.wakes_branch_id IS NOT NULL AND c.status IN ('pending', 'running') AND c.stop_requested = ''
+    AND c.ends_as = '' AND p.status IN ('failed', 'cancelled', 'timeout')
+  ORDER BY c.id LIMIT %(most)s FOR UPDATE OF c SKIP LOCKED
+))
+"""
+_IDLE = """
+SELECT e.id FROM workflow_executions e
+WHERE e.stop_requested <> '' AND e.status IN ('pending', 'running') AND e.ends_as = '' AND e.id > %(after)s
+  AND EXISTS (SELECT 1 FROM workflow_branches b WHERE b.execution_id = e.id)
+  AND NOT EXISTS (SELECT 1 FROM workflow_branches b WHERE b.execution_id = e.id AND b.claimed_by <> '')
+ORDER BY e.id LIMIT %(most)s
+"""
 
 
 def sweep() -> int:
@@ -53,23 +81,12 @@ def free_expired_leases() -> int:
 
 def stop_overdue_executions() -> int:
     """Ask executions past their deadline to stop, and end those that nobody works on."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE workflow_executions SET stop_requested = 'timeout', updated_at = %s"
-            " WHERE status IN ('pending', 'running') AND deadline_at <= %s AND stop_requested = ''",
-            [clock.now(), clock.now()],
-        )
-        cursor.execute(
-            "SELECT b.execution_id FROM workflow_branches b JOIN workflow_executions e ON e.id = b.execution_id"
-            " WHERE e.stop_requested <> '' AND e.status IN ('pending', 'running') AND b.claimed_by = ''"
-            " AND e.ends_as = '' LIMIT %s",
-            [STOPS_PER_SWEEP],
-        )
-        idle = [row[0] for row in cursor.fetchall()]
+    _ask(_ASK_OVERDUE)
+    idle = _idle_executions()
     for execution_id in idle:
         try:
             end_unclaimed(execution_id)
-        except DatabaseError:
+        except Exception:  # whatever is wrong with one, the others are to end
             log.exception("stop.failed", execution_id=execution_id)
     stop_orphans()
     return len(idle)
@@ -77,15 +94,23 @@ def stop_overdue_executions() -> int:
 
 def stop_orphans() -> int:
     """Ask executions to stop whose parent waited for them and ended, should its worker have died before it could."""
+    return _ask(_ASK_ORPHANS)
+
+
+def _ask(statement: str) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(
-            "UPDATE workflow_executions c SET stop_requested = 'cancel', updated_at = %s"
-            " FROM workflow_executions p WHERE p.id = c.parent_id AND c.wakes_branch_id IS NOT NULL"
-            " AND c.status IN ('pending', 'running') AND c.stop_requested = '' AND c.ends_as = ''"
-            " AND p.status IN ('failed', 'cancelled', 'timeout')",
-            [clock.now()],
-        )
+        cursor.execute(statement, {"now": clock.now(), "most": ASKED_PER_SWEEP})
         return int(cursor.rowcount)
+
+
+def _idle_executions() -> list[int]:
+    """Return executions that were asked to stop and that no worker holds, each sweep further on."""
+    global _stops_after
+    with connection.cursor() as cursor:
+        cursor.execute(_IDLE, {"after": _stops_after, "most": STOPS_PER_SWEEP})
+        idle = [execution_id for (execution_id,) in cursor.fetchall()]
+    _stops_after = idle[-1] if len(idle) == STOPS_PER_SWEEP else 0
+    return idle
 
 
 def _ring_for_due(lane: Lane) -> int:

@@ -1,9 +1,8 @@
 """The root `secrets` of expressions, and with it what must not be stored or shown of an execution (ENGINE 4 and 8)."""
 
+import json
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-
-import orjson
 
 from accounts import secret_services
 from accounts.secret_services import Values
@@ -11,7 +10,7 @@ from core.expressions import ExpressionError
 from core.masking import Needles, needles_of
 from workflows.engine import program
 
-_NAME = b"secrets"
+_NAME = "secrets"
 
 
 class Vault(Mapping[str, str]):
@@ -67,4 +66,5 @@ def names_secrets(version_id: int) -> bool:
     """Tell whether a definition uses secrets anywhere; versions never change."""
     compiled = program.of_version(version_id)
     steps = [node.step for node in compiled.nodes]
-    return _NAME in orjson.dumps([steps, compiled.variables, compiled.settings], default=str)
+    # Not orjson: jsonb holds numbers of any size, and gives back 1e30 as an integer.
+    return _NAME in json.dumps([steps, compiled.variables, compiled.settings])

@@ -13,7 +13,14 @@ from workflows.engine import launch, program, slots, stop
 from workflows.engine.drain import drain
 from workflows.engine.launch import Start
 from workflows.engine.sweep import sweep, sweep_if_stale
-from workflows.errors import CompensationBegun, ExecutionFinished, StepNotFailed, StepNotFound, WorkflowNotExecutable
+from workflows.errors import (
+    CompensationBegun,
+    ExecutionEnding,
+    ExecutionFinished,
+    StepNotFailed,
+    StepNotFound,
+    WorkflowNotExecutable,
+)
 from workflows.models import Branch, Evaluation, Execution, StepAttempt, Workflow, WorkflowInstance
 
 CONTINUATION_RANK = -10
@@ -32,9 +39,13 @@ def start_execution(workflow: Workflow, start: Start) -> Started:
     """Insert an execution with its root branch, and ring its lane on commit.
 
     The row is the queue: with the broker down the execution is accepted all the same and runs when the sweep
-    rings. Raises WorkflowNotExecutable, CauseRefused; InvalidInput for data that JSON cannot hold.
+    rings. A repeated start gets the first execution, also where a new one would be refused by now.
+    Raises WorkflowNotExecutable, SlotsTaken, CauseRefused; InvalidInput for data that JSON cannot hold.
     """
+    start = launch.keyed(workflow, start)
     if not workflow.is_executable or workflow.published_version_id is None:
+        if first := launch.find_first(workflow, start):
+            return Started(*first, created=False)
         raise WorkflowNotExecutable(workflow.status, enabled=workflow.is_enabled)
     return _start(workflow, workflow.published_version_id, start, is_test=False)
 
@@ -44,15 +55,16 @@ def run_draft(workflow: Workflow, start: Start) -> Started:
     version_id = workflow.draft_version_id or workflow.published_version_id
     if version_id is None:
         raise WorkflowNotExecutable(workflow.status, enabled=workflow.is_enabled)
-    return _start(workflow, version_id, start, is_test=True)
+    return _start(workflow, version_id, launch.keyed(workflow, start), is_test=True)
 
 
 def _start(workflow: Workflow, version_id: int, start: Start, *, is_test: bool) -> Started:
-    start = launch.keyed(workflow, start)
     with transaction.atomic():
         made = launch.insert_execution(workflow, version_id, start, is_test=is_test)
         if made is None:
-            return _existing(workflow.owner_id, start.idempotency_key)
+            first = launch.find_first(workflow, start)
+            assert first is not None  # noqa: S101  (its key refused the row)
+            return Started(*first, created=False)
         faults.point("before_trigger_commit")
     faults.point("after_trigger_commit")
     return Started(*made, created=True)
@@ -61,11 +73,11 @@ def _start(workflow: Workflow, version_id: int, start: Start, *, is_test: bool) 
 def cancel_execution(execution: Execution) -> None:
     """Ask an execution to stop; it ends `cancelled`, at once if nobody works on it.
 
-    Raises ExecutionFinished.
+    Raises ExecutionFinished; ExecutionEnding while it undoes steps or runs its last.
     """
     if execution.status in FINAL_STATUSES or not stop.request_stop(execution.pk, StopReason.CANCEL):
-        execution.refresh_from_db(fields=["status"])
-        raise ExecutionFinished(execution.status)
+        execution.refresh_from_db(fields=["status", "ends_as"])
+        raise ExecutionEnding(execution.ends_as) if execution.ends_as else ExecutionFinished(execution.status)
     stop.end_unclaimed(execution.pk)
 
 
@@ -105,11 +117,6 @@ def sweep_workflows() -> int:
     return sweep()
 
 
-def _existing(owner_id: int, key: str | None) -> Started:
-    found = Execution.objects.values_list("pk", "uuid").get(owner_id=owner_id, idempotency_key=key)
-    return Started(*found, created=False)
-
-
 def _next_attempt(execution: Execution, node: program.Node) -> int:
     made = execution.attempts.filter(path=node.path, node=node.index).aggregate(highest=Max("attempt"))
     return int(made["highest"] or 0) + 1
@@ -144,6 +151,8 @@ def _reopen(execution: Execution, latest: StepAttempt, *, resolved: bool) -> Non
         owner_id=execution.owner_id,
         workflow_id=execution.workflow_id,
     )
+    if waiting_on:
+        slots.make_room(execution.workflow, slot_key)
     Execution.objects.filter(pk=execution.pk).update(
         status="running",
         stop_requested="",
@@ -152,6 +161,7 @@ def _reopen(execution: Execution, latest: StepAttempt, *, resolved: bool) -> Non
         completed_at=None,
         execution_time_ms=None,
         deadline_at=None,
+        wakes_branch_id=None,  # its end was told: who called it may wait for something else, or have ended
         updated_at=clock.now(),
     )
     enqueue.ring_lane_on_commit(lane)

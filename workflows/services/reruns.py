@@ -12,17 +12,18 @@ from accounts import services as accounts
 from accounts.principal import Principal
 from core.errors import DomainError, InvalidInput, Problem
 from workflows import selectors
-from workflows.choices import FINAL_STATUSES, ExecutionStatus, Priority, StepStatus, TriggerType
+from workflows.choices import FINAL_STATUSES, CompensationStatus, ExecutionStatus, Priority, StepStatus, TriggerType
 from workflows.engine import launch, program
 from workflows.engine.launch import Start
 from workflows.engine.program import GRAPH, Node, Program
-from workflows.errors import ExecutionNotFinished, WorkflowNotExecutable
-from workflows.models import Execution, StepAttempt
+from workflows.errors import ExecutionNotFinished, StepsUndone, WorkflowNotExecutable
+from workflows.models import Execution, StepAttempt, WorkflowInstance
 from workflows.services.executions import Started
 
 START = "start"
 FAILED = "failed"
 MOST_AT_ONCE = 1000
+UNDONE = (CompensationStatus.COMPENSATED, CompensationStatus.BY_HAND)
 
 _COPY = """
 INSERT INTO workflow_execution_steps (execution_id, path, scope, attempt, node, step_order, step_name, step_type,
@@ -61,7 +62,8 @@ def rerun_execution(execution: Execution, rerun: Rerun, *, actor: str) -> Starte
     """Run an ended execution again as a new one, linked by `rerun_of`.
 
     Completed steps before the point where it begins are copied, so that those after it see their outputs.
-    Raises ExecutionNotFinished, WorkflowNotExecutable; InvalidInput for a step that does not exist.
+    Raises ExecutionNotFinished, WorkflowNotExecutable; InvalidInput for a step that does not exist; StepsUndone
+    where a step to be copied was undone.
     """
     if execution.status not in FINAL_STATUSES:
         raise ExecutionNotFinished(execution.status)
@@ -72,6 +74,9 @@ def rerun_execution(execution: Execution, rerun: Rerun, *, actor: str) -> Starte
     compiled = program.of_version(version_id)
     name = _name_of(execution, rerun.begin)
     node = _point(compiled, name) if name else None
+    kept = _names_before(compiled, node, name) if node is not None and name is not None else []
+    if name is not None:
+        _refuse_undone(execution, name, kept)
     start = Start(
         trigger_type=TriggerType.MANUAL,
         trigger_data=(execution.trigger_data or {}) if rerun.trigger_data is None else rerun.trigger_data,
@@ -84,8 +89,8 @@ def rerun_execution(execution: Execution, rerun: Rerun, *, actor: str) -> Starte
     with transaction.atomic():
         made = launch.insert_execution(workflow, version_id, start)
         assert made is not None  # noqa: S101  (a re-run has no idempotency key)
-        if node is not None and name is not None:
-            _copy_steps(execution, made[0], compiled, _names_before(compiled, node, name))
+        if kept:
+            _copy_steps(execution, made[0], compiled, kept)
         accounts.record_audit(
             actor=actor,
             owner=execution.owner,
@@ -130,7 +135,8 @@ def _name_of(execution: Execution, begin: str) -> str | None:
         return None
     if begin != FAILED:
         return begin.split("/", maxsplit=1)[0]
-    latest = execution.attempts.order_by("path", "-attempt").distinct("path")
+    undoing = program.of_version(execution.version_id).compensations
+    latest = execution.attempts.exclude(node__in=undoing).order_by("path", "-attempt").distinct("path")
     ends = (StepStatus.FAILED, StepStatus.CANCELLED)
     failed = StepAttempt.objects.filter(pk__in=latest.values("pk"), status__in=ends).order_by("node").first()
     if failed is None:
@@ -161,10 +167,21 @@ def _names_before(compiled: Program, node: Node, name: str) -> list[str]:
     return [child.name for child in node.children if child.name not in again]
 
 
+def _refuse_undone(execution: Execution, begin: str, kept: list[str]) -> None:
+    """Refuse to keep what a compensation, or an operator by hand, has undone. Raises StepsUndone."""
+    saga = WorkflowInstance.objects.filter(execution=execution).first()
+    entries = saga.steps_data if saga else []
+    undone = {entry["path"].split("/")[0] for entry in entries if entry["status"] in UNDONE}
+    if names := [name for name in kept if name in undone]:
+        raise StepsUndone(begin, names)
+
+
 def _copy_steps(old: Execution, new_id: int, compiled: Program, names: list[str]) -> None:
+    """Copy what the top-level steps `names` did; attempts at undoing them stay with the saga they are of."""
     places = {item.path: item.index for item in compiled.nodes if item.kind == "step"}
     before = program.of_version(old.version_id)
-    pairs = [(item.index, places[item.path]) for item in before.nodes if item.kind == "step" and item.path in places]
+    steps = [item for item in before.nodes if item.kind == "step" and item.index not in before.compensations]
+    pairs = [(item.index, places[item.path]) for item in steps if item.path in places]
     with connection.cursor() as cursor:
         cursor.execute(
             _COPY,

@@ -85,7 +85,7 @@ def prune_due(*, budget_seconds: float = 0.5) -> int:
         _round.stage += is_finished
     if _round.stage == len(stages):
         begin_again(pause_seconds=PAUSE_SECONDS)
-    spill.sweep_spills()
+    spill.sweep_spills(budget_seconds=budget_seconds)
     return removed
 
 

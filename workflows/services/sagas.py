@@ -84,8 +84,14 @@ def _reopen(execution: Execution) -> None:
         waiting_on=waiting_on,
         waiting_reason=slots.reason(execution.workflow) if waiting_on else "",
     )
+    if waiting_on:
+        slots.make_room(execution.workflow, slot_key)
     Execution.objects.filter(pk=execution.pk).update(
-        status=ExecutionStatus.RUNNING, ends_as=execution.status, completed_at=None, updated_at=clock.now()
+        status=ExecutionStatus.RUNNING,
+        ends_as=execution.status,
+        completed_at=None,
+        wakes_branch_id=None,  # its end was told: who called it waits no more
+        updated_at=clock.now(),
     )
     enqueue.ring_lane_on_commit(Lane.FLOW)
 

@@ -160,7 +160,9 @@ def delete_workflow(workflow: Workflow, *, actor: str) -> None:
         if not changed:
             raise WorkflowNotFound
         schedules.stop_schedules(workflow, actor=actor)
-        live = list(Execution.objects.filter(workflow=workflow, status__in=LIVE_STATUSES).values_list("pk", flat=True))
+        # In the order in which the sweep locks them: neither waits for the other.
+        locked = Execution.objects.select_for_update(no_key=True).filter(workflow=workflow, status__in=LIVE_STATUSES)
+        live = list(locked.order_by("pk").values_list("pk", flat=True))
         running = Execution.objects.filter(pk__in=live, ends_as="")
         running.update(stop_requested=StopReason.CANCEL, updated_at=clock.now())
         accounts.record_audit(

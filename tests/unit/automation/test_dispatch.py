@@ -203,3 +203,19 @@ def test_two_sweeps_at_once_mark_each_event_once_and_never_hang() -> None:
 
     assert errors == []
     assert undispatched() == 0
+
+
+def test_what_is_wrong_with_one_part_of_the_sweep_stops_no_other_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> int:
+        raise TypeError("a bug")
+
+    store(factories.make_owner(), event_type="order.lost")
+    told: list[str] = []
+    monkeypatch.setattr("workflows.services.sweep_workflows", broken)
+    monkeypatch.setattr("core.health.record_beat", lambda: told.append("beat lives"))
+    beat = Scheduler.__new__(Scheduler)
+    beat._folded_at = beat._rolled_at = beat._pruned_at = float("inf")
+
+    beat._sweep()
+
+    assert (undispatched(), told) == (0, ["beat lives"])

@@ -463,22 +463,58 @@ def test_stop_ends_the_execution_here_completed_or_failed() -> None:
     assert touched == []
 
 
-def test_the_time_limit_runs_on_after_a_branch_has_waited_without_a_known_end() -> None:
+def test_the_time_limit_runs_on_after_a_branch_has_waited_from_where_it_stood() -> None:
     owner = factories.make_owner()
     nap = {"name": "nap", "type": "delay", "config": {"seconds": 4000}}
     called = factories.make_workflow([nap], owner=owner)
     call = {"name": "call", "type": "workflow", "config": {"workflow_id": called.pk}}
     pause = {"name": "pause", "type": "delay", "config": {"seconds": 50}}
     both = {"name": "both", "type": "parallel", "config": {"steps": [{"name": "slow", "steps": [call, pause]}]}}
-    execution = factories.run(factories.make_workflow([both], owner=owner))
+    behind = {**pause, "name": "behind"}
+    execution = factories.run(factories.make_workflow([{**both, "timeout_seconds": 5}, behind], owner=owner))
+    left = [left_by(execution.attempts.get(path="both/slow/call"))]
     execution.refresh_from_db()
-    while_waiting = execution.deadline_at
+    limits = [execution.deadline_at]
 
-    with clock.moved_by(seconds=4001):
+    for seconds, path in ((4001, "both/slow/pause"), (4052, "behind")):
+        with clock.moved_by(seconds=seconds):
+            factories.drain_all()
+        left.append(left_by(execution.attempts.get(path=path)))
+        execution.refresh_from_db()
+        limits.append(execution.deadline_at)
+
+    assert limits == [None, None, None]
+    assert left == pytest.approx([300, 300, 300], abs=5)
+
+
+def left_by(attempt: StepAttempt) -> float:
+    """Return how many seconds of the execution's time limit a waiting attempt left."""
+    assert attempt.deadline_at is not None
+    assert attempt.started_at is not None
+    return (attempt.deadline_at - attempt.started_at).total_seconds()
+
+
+def test_the_time_limit_stands_still_until_the_last_of_the_branches_that_wait_goes_on() -> None:
+    quick = [{"name": "nap", "type": "delay", "config": {"seconds": 10}}, touch("work")]
+    slow = [{"name": "nap", "type": "delay", "config": {"seconds": 500}}, touch("call")]
+    both = {
+        "name": "both",
+        "type": "parallel",
+        "config": {"steps": [{"name": "quick", "steps": quick}, {"name": "slow", "steps": slow}]},
+    }
+    execution = factories.run(factories.make_workflow([both, touch("end")]))
+
+    for seconds in (11, 320):
+        with clock.moved_by(seconds=seconds):
+            sweep.sweep()
+            factories.drain_all()
+    execution.refresh_from_db()
+    before = (execution.status, execution.deadline_at)
+    with clock.moved_by(seconds=501):
+        sweep.sweep()
         factories.drain_all()
-        now = clock.now()
 
     execution.refresh_from_db()
-    assert while_waiting is None
-    assert execution.deadline_at is not None
-    assert 300 <= (execution.deadline_at - now).total_seconds() <= 351
+    assert before == ("running", None)
+    assert execution.status == "completed"
+    assert touched == ["both/quick/work", "both/slow/call", "end"]

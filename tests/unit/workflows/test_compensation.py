@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from django.db.models import F
 
 from core import clock
 from core.errors import InvalidInput, InvalidState
@@ -15,12 +16,15 @@ from workflows.engine.runner import Slice
 from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError
 from workflows.engine.steps.registry import register
 from workflows.models import Branch, Execution, StepAttempt, WorkflowInstance
+from workflows.services import reruns
+from workflows.services.reruns import Rerun
 
 pytestmark = pytest.mark.django_db
 
 
 class ActConfig(StepConfig):
     what: Any = None
+    retryable: bool = False
 
 
 acted: list[tuple[str, Any]] = []
@@ -35,7 +39,7 @@ class Act(Step[ActConfig]):
     def run(self, config: ActConfig, context: StepContext) -> Output:
         acted.append((context.path, config.what))
         if context.path in broken:
-            raise StepError("broken", f"{context.path} is broken", retryable=False)
+            raise StepError("broken", f"{context.path} is broken", retryable=config.retryable)
         return Output({"id": f"{context.path}!"})
 
 
@@ -178,16 +182,19 @@ def test_a_worker_that_dies_between_two_compensations_repeats_none_of_those_stor
 
 
 def test_retries_of_a_compensation_wait_and_go_on_with_the_same_step() -> None:
-    undo = {"type": "http_request", "config": {"url": "http://127.0.0.1:1/"}, "retry": {"max_attempts": 2}}
-    broken.add("b")
+    undo = {"type": "act", "config": {"retryable": True}, "retry": {"max_attempts": 2}}
+    broken.update({"b", "x/compensate"})
     execution = factories.run(factories.make_workflow([act("a"), {**act("x"), "compensate": undo}, act("b")]))
     waiting = Branch.objects.get(execution=execution)
+    StepAttempt.objects.filter(path="x/compensate").update(deadline_at=F("started_at"))
 
     with clock.moved_by(seconds=10):
         factories.drain_all()
 
     execution.refresh_from_db()
+    second = StepAttempt.objects.get(path="x/compensate", attempt=2)
     assert (waiting.kind, waiting.waiting_on) == ("compensation", "retry")
+    assert second.error_code == "broken"
     assert [(path, attempt) for path, attempt, _ in factories.statuses(execution) if path == "x/compensate"] == [
         ("x/compensate", 1),
         ("x/compensate", 2),
@@ -319,3 +326,74 @@ def test_finally_steps_run_after_recovery_was_given_up() -> None:
     execution.refresh_from_db()
     assert (execution.status, execution.error_code) == ("failed", "recovery_exhausted")
     assert [path for path, _ in acted] == ["finally/clean"]
+
+
+def test_a_re_run_that_would_build_on_undone_steps_is_refused_and_says_where_it_may_begin() -> None:
+    broken.update({"d", "b/compensate"})
+    execution = factories.run(factories.make_workflow([act("a"), act("b"), act("c", compensate=None), act("d")]))
+    services.compensate_by_hand(execution, path="b", reason="refunded by phone", actor="op")
+    before = Execution.objects.count()
+
+    for begin, undone in (("failed", "a, b"), ("d", "a, b"), ("b", "a")):
+        with pytest.raises(InvalidState) as refusal:
+            reruns.rerun_execution(execution, Rerun(begin=begin), actor="op")
+        name = "d" if begin == "failed" else begin
+        assert refusal.value.detail == (
+            f"Execution cannot be re-run from step '{name}': steps before it were undone ({undone});"
+            " re-run it from 'a' or from the start"
+        )
+    assert Execution.objects.count() == before
+
+    acted.clear()
+    broken.clear()
+    reruns.rerun_execution(execution, Rerun(begin="a"), actor="op")
+    factories.drain_all()
+    assert [path for path, _ in acted] == ["a", "b", "c", "d"]
+
+
+def test_a_re_run_keeps_what_could_not_be_undone_but_no_attempt_to_undo_it() -> None:
+    broken.update({"b", "a/compensate"})
+    execution = factories.run(factories.make_workflow([act("a"), act("b")]))
+    acted.clear()
+    broken.clear()
+
+    started = reruns.rerun_execution(execution, Rerun(begin="failed"), actor="op")
+    factories.drain_all()
+
+    rerun = Execution.objects.get(pk=started.execution_id)
+    assert (rerun.status, [path for path, _ in acted]) == ("completed", ["b"])
+    assert factories.statuses(rerun) == [("a", 1, "completed"), ("b", 1, "completed")]
+
+
+def test_cancelling_an_execution_that_undoes_steps_says_that_it_is_ending_already() -> None:
+    nap = {"name": "nap", "type": "delay", "config": {"seconds": 60}}
+    undo = {"type": "delay", "config": {"seconds": 60}}
+    execution = factories.run(factories.make_workflow([{**act("a"), "compensate": undo}, nap]))
+    services.cancel_execution(execution)
+    factories.drain_all()
+
+    with pytest.raises(InvalidState) as refusal:
+        services.cancel_execution(execution)
+
+    assert refusal.value.detail == "Execution is already ending (cancelled): it runs its last steps"
+    execution.refresh_from_db()
+    assert (execution.status, execution.stop_requested) == ("running", "")
+
+
+def test_undoing_once_more_in_a_call_that_has_ended_wakes_nothing_that_its_caller_waits_for_now() -> None:
+    broken.update({"b", "a/compensate"})
+    owner = factories.make_owner()
+    called = factories.make_workflow([act("a"), act("b")], owner=owner)
+    slow = factories.make_workflow([{"name": "nap", "type": "delay", "config": {"seconds": 60}}], owner=owner)
+    calls = [{"name": f"call{row.pk}", "type": "workflow", "config": {"workflow_id": row.pk}} for row in (called, slow)]
+    execution = factories.run(factories.make_workflow([{**calls[0], "on_error": "continue"}, calls[1]], owner=owner))
+    ended = Execution.objects.get(parent=execution, workflow=called)
+    before = Branch.objects.get(execution=execution)
+    broken.clear()
+
+    services.retry_compensation(ended, actor="op")
+    factories.drain_all()
+
+    after = Branch.objects.get(execution=execution)
+    assert saga_of(ended).status == "compensated"
+    assert (after.waiting_on, after.fence) == ("children", before.fence)

@@ -1,11 +1,16 @@
 """What a slice does with the steps of a workflow."""
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
+from django.db.models import F
 from django.test import override_settings
 
 from core import clock
 from tests import factories
 from workflows.choices import Lane
+from workflows.engine import sweep
 from workflows.engine.drain import drain
 from workflows.models import Branch, CounterDelta, Execution, StepAttempt
 
@@ -170,15 +175,61 @@ def test_a_delay_frees_the_worker_and_goes_on_when_the_time_has_come() -> None:
     assert factories.outputs(execution)["nap"] == {"delayed": True, "delayed_seconds": 259_200}
 
 
-def test_a_delay_does_not_eat_the_default_time_limit() -> None:
-    workflow = factories.make_workflow([{"name": "nap", "type": "delay", "config": {"seconds": 5000}}])
+def left_by(attempt: StepAttempt) -> float:
+    """Return how many seconds of the execution's time limit a waiting attempt left."""
+    assert attempt.deadline_at is not None
+    assert attempt.started_at is not None
+    return (attempt.deadline_at - attempt.started_at).total_seconds()
 
+
+def test_a_delay_does_not_eat_the_default_time_limit() -> None:
+    nap = {"name": "nap", "type": "delay", "config": {"seconds": 5000}, "timeout_seconds": 10}
+    execution = factories.run(factories.make_workflow([nap, {**nap, "name": "again"}]))
+    while_waiting = execution.deadline_at
+    before = left_by(execution.attempts.get())
+    StepAttempt.objects.update(deadline_at=F("started_at") + timedelta(seconds=70))
+
+    with clock.moved_by(seconds=5001):
+        factories.drain_all()
+
+    execution.refresh_from_db()
+    assert (while_waiting, execution.deadline_at) == (None, None)
+    assert before == pytest.approx(300, abs=5)
+    assert left_by(execution.attempts.get(path="again")) == pytest.approx(70, abs=5)
+    assert execution.waited_ms == pytest.approx(10_000_000, abs=1000)
+
+
+@override_settings(RETRY_BASE_SECONDS=60)
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"name": "wait", "type": "delay", "config": {"seconds": 60}},
+        {"name": "wait", "type": "http_request", "config": {"url": "http://127.0.0.1:1/"}, "max_retries": 1},
+    ],
+    ids=["timer", "retry"],
+)
+def test_a_wait_that_ended_while_no_worker_ran_does_not_eat_the_default_time_limit(step: dict[str, Any]) -> None:
+    workflow = factories.make_workflow([{**step, "on_error": "continue"}, log_step("end")])
     execution = factories.run(workflow)
 
-    assert execution.deadline_at is not None
-    assert execution.started_at is not None
-    assert round((execution.deadline_at - execution.started_at).total_seconds()) == 5300
-    assert execution.waited_ms == pytest.approx(5_000_000, abs=1000)
+    with clock.moved_by(seconds=1000):
+        sweep.sweep()
+        factories.drain_all()
+
+    execution.refresh_from_db()
+    assert (execution.status, execution.error_message) == ("completed", None)
+    assert factories.outputs(execution)["end"]["message"] == "hello"
+
+
+def test_the_authors_own_time_limit_counts_a_timer_and_an_outage() -> None:
+    nap = {"name": "nap", "type": "delay", "config": {"seconds": 60}}
+    execution = factories.run(factories.make_workflow([nap], timeout_seconds=300))
+
+    with clock.moved_by(seconds=301):
+        sweep.sweep()
+
+    execution.refresh_from_db()
+    assert execution.status == "timeout"
 
 
 @override_settings(RETRY_BASE_SECONDS=1.0)
@@ -208,14 +259,19 @@ def test_a_failing_step_is_tried_again_after_1_2_4_seconds_then_fails_the_execut
 
 def test_a_pause_before_a_retry_does_not_count_against_the_default_time_limit() -> None:
     calling = {"name": "call", "type": "http_request", "config": {"url": "http://127.0.0.1:1/"}}
-    patient = factories.make_workflow([{**calling, "retry": {"initial_interval": 200}}])
+    patient = factories.make_workflow([{**calling, "retry": {"initial_interval": 200}, "timeout_seconds": 10}])
     explicit = factories.make_workflow([{**calling, "retry": {"initial_interval": 200}}], timeout_seconds=300)
-    running = [factories.run(workflow) for workflow in (patient, explicit)]
+    waiting, limited = (factories.run(workflow) for workflow in (patient, explicit))
+    before = left_by(waiting.attempts.get())
+    StepAttempt.objects.update(deadline_at=F("started_at") + timedelta(seconds=70))
 
-    limits = [(row.deadline_at - row.started_at).total_seconds() for row in running]
+    with clock.moved_by(seconds=250):
+        factories.drain_all()
 
-    assert 500 <= limits[0] <= 541
-    assert limits[1] == pytest.approx(300, abs=0.1)
+    assert waiting.deadline_at is None
+    assert before == pytest.approx(300, abs=5)
+    assert left_by(waiting.attempts.get(attempt=2)) == pytest.approx(70, abs=5)
+    assert (limited.deadline_at - limited.started_at).total_seconds() == pytest.approx(300, abs=0.1)
 
 
 def test_on_error_continue_goes_on_after_the_last_attempt() -> None:

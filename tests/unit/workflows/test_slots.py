@@ -10,7 +10,7 @@ from core.errors import InvalidInput
 from tests import factories
 from workflows import services
 from workflows.choices import Lane
-from workflows.engine import lease, sweep
+from workflows.engine import lease, slots, sweep
 from workflows.engine.runner import Slice
 from workflows.errors import SlotsTaken
 from workflows.models import Branch, Execution, StepAttempt, Workflow
@@ -126,6 +126,32 @@ def test_a_raised_limit_lets_waiters_in_with_the_next_sweep() -> None:
     sweep.sweep()
 
     assert [waiting for _, waiting in states()] == ["", "", "slot"]
+
+
+def test_keys_without_a_free_slot_hide_no_key_that_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "KEYS_PER_SWEEP", 2)
+    workflow = limited(1, concurrency_key="{{trigger.customer}}")
+    for customer in ("a", "a", "b", "b", "c", "c", "d", "d"):
+        factories.start(workflow, {"customer": customer})
+    Branch.objects.filter(concurrency_key="=d", waiting_on="").delete()
+
+    for _ in range(2):
+        sweep.sweep()
+
+    assert Branch.objects.get(concurrency_key="=d").waiting_on == ""
+    assert Branch.objects.filter(waiting_on="slot").count() == 3
+
+
+def test_who_gave_its_slot_back_gets_the_free_one_as_soon_as_its_timer_rings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slots, "_waiting_keys", list)
+    workflow = limited(1, release_slot_while_waiting=True)
+    factories.run(workflow)
+    assert states() == [("running", "timer")]
+
+    with clock.moved_by(seconds=61):
+        sweep.sweep()
+
+    assert states() == [("running", "")]
 
 
 def test_however_the_database_plans_it_one_free_slot_lets_one_in() -> None:

@@ -14,6 +14,7 @@ from pytest_django import Settings
 from accounts import services as accounts
 from core import clock
 from files import stored_bytes
+from files.errors import StorageUnavailable
 from tests import factories
 from workflows.choices import Effect, Lane
 from workflows.engine import checkpoint, spill
@@ -328,6 +329,34 @@ def test_what_a_crash_left_is_removed_after_an_hour_and_what_is_named_stays(
     assert list(Spill.objects.values_list("pk", "check_at")) == [(named.spill_id, None)]
     assert len(stored_files(storage)) == 1
     assert Spilled(named.spill_id or 0)["inner"] == {"n": 7}
+
+
+def test_while_the_storage_does_not_answer_outputs_stay_and_are_looked_at_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def away(path: str) -> None:
+        if path != "spill/0.json":
+            raise StorageUnavailable("no route")
+
+    for number in range(3):
+        due = clock.now() - timedelta(hours=1, seconds=-number)
+        Spill.objects.create(path=f"spill/{number}.json", size_bytes=1, sha256="0" * 64, check_at=due)
+    with monkeypatch.context() as patched:
+        patched.setattr(stored_bytes, "remove", away)
+        first, second = spill.sweep_spills(), spill.sweep_spills()
+    left = Spill.objects.count()
+    with clock.moved_by(minutes=6):
+        after = spill.sweep_spills()
+
+    assert (first, second, left, after) == (1, 0, 2, 2)
+
+
+def test_the_time_for_removing_outputs_is_bounded() -> None:
+    for number in range(3):
+        due = clock.now() - timedelta(hours=1)
+        Spill.objects.create(path=f"spill/{number}.json", size_bytes=1, sha256="0" * 64, check_at=due)
+
+    assert [spill.sweep_spills(budget_seconds=0) for _ in range(4)] == [1, 1, 1, 0]
 
 
 def test_a_row_whose_bytes_were_never_written_goes_too() -> None:

@@ -1,6 +1,11 @@
 """Cancel, time-out and step retry."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
 import pytest
+from django.db import connection, transaction
 
 from core import clock
 from core.errors import InvalidState
@@ -9,7 +14,7 @@ from workflows import services
 from workflows.choices import Lane, StopReason
 from workflows.engine import stop, sweep
 from workflows.engine.runner import Slice
-from workflows.models import Branch, StepAttempt, Workflow
+from workflows.models import Branch, Execution, StepAttempt, Workflow
 
 pytestmark = pytest.mark.django_db
 
@@ -191,3 +196,70 @@ def test_a_start_that_commits_while_its_workflow_is_deleted_never_runs() -> None
 
     assert (execution.status, execution.error_message) == ("cancelled", "Execution cancelled")
     assert factories.statuses(execution) == []
+
+
+# --- The sweep ----------------------------------------------------------------------------------
+
+
+def in_another_session(call: Callable[[], int]) -> int:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SET lock_timeout = '2s'")
+        return call()
+    finally:
+        connection.close()
+
+
+def overdue(*, items: int = 0) -> Execution:
+    """Return an execution past its deadline that waits, with as many items of a loop."""
+    loop = {"name": "each", "type": "foreach", "config": {"items": "{{trigger.n}}", "steps": [NAP]}}
+    execution = factories.run(factories.make_workflow([loop if items else NAP]), {"n": list(range(items))})
+    Execution.objects.filter(pk=execution.pk).update(deadline_at=clock.now())
+    return execution
+
+
+def test_the_items_of_a_loop_that_a_worker_still_holds_hide_no_other_execution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "STOPS_PER_SWEEP", 2)
+    loop, other = overdue(items=3), overdue()
+    held = Branch.objects.filter(execution=loop).order_by("-pk")[:1]
+    Branch.objects.filter(pk=held[0].pk).update(claimed_by="another", lease_until=clock.now() + timedelta(hours=1))
+
+    sweep.sweep()
+
+    other.refresh_from_db()
+    assert other.status == "timeout"
+
+
+def test_an_execution_that_cannot_be_ended_stops_no_other_and_no_slot(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "STOPS_PER_SWEEP", 1)
+    broken, whole = overdue(), overdue()
+
+    def end(execution_id: int) -> bool:
+        if execution_id == broken.pk:
+            raise UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed")
+        return stop.end_unclaimed(execution_id)
+
+    monkeypatch.setattr(sweep, "end_unclaimed", end)
+    for _ in range(2):
+        sweep.sweep()
+
+    whole.refresh_from_db()
+    assert whole.status == "timeout"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deletion_and_the_sweep_lock_executions_in_the_same_order() -> None:
+    workflow = factories.make_workflow([NAP])
+    first, second = (factories.run(workflow) for _ in range(2))
+    # Overdue in the other order: that of the index of deadlines.
+    for execution, hours in ((first, 1), (second, 2)):
+        Execution.objects.filter(pk=execution.pk).update(deadline_at=clock.now() - timedelta(hours=hours))
+    with transaction.atomic():
+        Execution.objects.select_for_update().get(pk=first.pk)
+        with ThreadPoolExecutor(1) as another:
+            asked = another.submit(in_another_session, sweep.stop_overdue_executions).result(timeout=20)
+    first.refresh_from_db()
+    second.refresh_from_db()
+
+    assert asked == 1
+    assert (first.stop_requested, second.status) == ("", "timeout")

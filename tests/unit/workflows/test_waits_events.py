@@ -1,7 +1,7 @@
 """`wait_for_event` steps: what they take, until when they wait, and what they say meanwhile."""
 
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Self
 
 import pytest
 
@@ -227,6 +227,31 @@ def test_an_event_from_before_the_wait_counts_within_the_look_back(look_back_sec
         publish(owner, {"early": True})
 
     execution = waiting(owner, look_back_seconds=look_back_seconds)
+    factories.drain_all()
+
+    execution.refresh_from_db()
+    assert execution.status == status
+
+
+@pytest.mark.parametrize(("is_before", "status"), [(True, "running"), (False, "completed")])
+@pytest.mark.parametrize("wrong_by_seconds", [-5, 5])
+def test_before_or_after_the_wait_is_told_by_one_clock_whatever_the_publishers_machine_shows(
+    monkeypatch: pytest.MonkeyPatch, wrong_by_seconds: int, is_before: bool, status: str
+) -> None:
+    class WrongTime(datetime):
+        """Stands for another machine's clock."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Self:
+            return super().now(tz) + timedelta(seconds=wrong_by_seconds)
+
+    owner = factories.make_owner()
+    execution = None if is_before else waiting(owner)
+    with monkeypatch.context() as machine:
+        machine.setattr("core.clock.datetime", WrongTime)
+        events.publish_event(owner=owner, event_type="order.paid", aggregate_type="order", aggregate_id="1", data={})
+    execution = execution or waiting(owner)
+    events.dispatch_events()
     factories.drain_all()
 
     execution.refresh_from_db()

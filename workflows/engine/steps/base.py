@@ -71,7 +71,8 @@ class Wait:
 
     A timer waits until a time. Whatever else is waited for wakes the branch when it comes, at `until` at the
     latest if that is given. `begin(branch id)` is called in the transaction that stores the wait: rows that wake
-    the branch are made there, so that nothing can come before the wait is there.
+    the branch are made there, so that nothing can come before the wait is there. It may raise StepError: the wait
+    is not stored then, and the attempt has failed.
     """
 
     until: datetime | None

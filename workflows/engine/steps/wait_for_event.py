@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from core import clock, masking
+from core.db import DatabaseNow
 from core.expressions import check_condition, condition_references
 from workflows import transitions
 from workflows.choices import Effect, EventWaitStatus, WaitingOn
@@ -85,7 +86,7 @@ class WaitForEventStep(Step[WaitForEventConfig]):
 def _begin(
     config: WaitForEventConfig, context: StepContext, until: datetime | None, names: dict[str, Any], branch_id: int
 ) -> None:
-    now = clock.now()
+    look_back = timedelta(seconds=config.look_back_seconds)
     wait = EventWait.objects.create(
         execution_id=context.execution_id,
         branch_id=branch_id,
@@ -96,9 +97,9 @@ def _begin(
         event_key=event_filter.key_of(config.event_type),
         filter=config.filter,
         names=names,
-        since=now - timedelta(seconds=config.look_back_seconds),
+        # PostgreSQL's time, as of the events: machines whose clocks differ agree on what came first.
+        since=DatabaseNow() + (clock.offset() - look_back),
         deadline_at=until,
-        created_at=now,
     )
     event_wait_began.send(sender=EventWait, wait_id=wait.pk)
 

@@ -1,20 +1,25 @@
 """`workflow`: call another workflow of the same owner, and wait for its end or not (ENGINE 3)."""
 
 import hashlib
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 
-from core import masking
+from core import clock, masking
 from core.errors import DomainError
-from workflows.choices import Effect, ExecutionStatus, StepStatus, TriggerType, WaitingOn
+from workflows.choices import FINAL_STATUSES, Effect, ExecutionStatus, StepStatus, TriggerType, WaitingOn
 from workflows.engine import launch, spill
 from workflows.engine.launch import Start
 from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError, Wait
 from workflows.engine.steps.registry import register
+from workflows.errors import SlotsTaken
 from workflows.models import Execution, StepAttempt, Workflow
+
+# How often a caller looks at a call that goes on after its end was told.
+LOOKS_AGAIN_AFTER = timedelta(seconds=10)
 
 
 class WorkflowConfig(StepConfig):
@@ -53,8 +58,12 @@ class WorkflowStep(Step[WorkflowConfig]):
         child = _child(context)
         return Output({"execution_id": child.pk, "workflow_id": called.pk, "status": child.status, "result": None})
 
-    def resume(self, config: WorkflowConfig, context: StepContext) -> Output:
+    def resume(self, config: WorkflowConfig, context: StepContext) -> Output | Wait:
         child = _child(context)
+        if child.status not in FINAL_STATUSES:
+            # A step of it was retried before we looked. Its next end wakes nobody, so we look again.
+            reason = f"waits for execution {child.pk}, which was retried, to end"
+            return Wait(clock.now() + LOOKS_AGAIN_AFTER, reason, on=WaitingOn.CHILDREN)
         output = {"execution_id": child.pk, "workflow_id": child.workflow_id, "status": child.status}
         if child.status != ExecutionStatus.COMPLETED:
             message = f"execution {child.pk} ended {child.status}: {child.error_message or 'without a message'}"
@@ -82,8 +91,14 @@ def _refuse(called: Workflow, start: Start) -> None:
 
 
 def _call(called: Workflow, start: Start, branch_id: int | None) -> None:
+    """Insert the call's execution in the caller's transaction. Raises StepError."""
     assert called.published_version_id is not None  # noqa: S101  (`_find` looked)
-    launch.insert_execution(called, called.published_version_id, start.waking(branch_id))
+    try:
+        launch.insert_execution(called, called.published_version_id, start.waking(branch_id))
+    except SlotsTaken as error:
+        raise StepError("slots_taken", error.detail, effect_happened=False) from error
+    except DomainError as error:
+        raise StepError(error.code.lower(), error.detail, retryable=False, effect_happened=False) from error
 
 
 def _key(context: StepContext) -> str:
