@@ -13,7 +13,8 @@ HEAD_BYTES = 64 * 1024
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
-_HTML = re.compile(rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body|script)\b", re.IGNORECASE | re.DOTALL)
+# Possessive (*+): tried in every way, the comments of a few hundred bytes would keep a process busy for years.
+_HTML = re.compile(rb"\s*+(<!--.*?-->\s*+)*+<(!doctype\s+html|html|head|body|script)\b", re.IGNORECASE | re.DOTALL)
 # Control bytes that text has no use for: all of C0 but backspace, tab, line feed, form feed, return, escape.
 _CONTROLS = bytes(byte for byte in range(32) if byte not in b"\b\t\n\f\r\x1b") + b"\x7f"
 _MAGICS = (

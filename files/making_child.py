@@ -13,6 +13,8 @@ from files.extractors.base import ExtractionFailed, Limits
 from files.makers import registry
 from files.makers.base import Made, Work, check_length
 
+# A label ends in a file's name; a damaged workbook's sheets may have names longer than a line of the answer may be.
+_LABEL_CHARACTERS = 100
 _WORDS = {"convert": "converted", "optimize": "optimized", "resize": "resized"}
 
 
@@ -48,7 +50,8 @@ def _write_all(made_files: Any, limits: Limits) -> int:
 
 
 def _write_file(made: Made) -> None:
-    facts = {"extension": made.extension, "label": made.label, "facts": made.facts or {}, "size": len(made.content)}
+    label = made.label[:_LABEL_CHARACTERS]
+    facts = {"extension": made.extension, "label": label, "facts": made.facts or {}, "size": len(made.content)}
     _write({"made": facts})
     sys.stdout.buffer.write(made.content)
 

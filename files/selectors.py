@@ -88,8 +88,12 @@ def list_files(principal: Principal, wanted: FileFilter = EVERY_FILE, *, by_rank
 
 
 def get_file(principal: Principal, file_id: int, *, with_text: bool = False) -> File:
-    """Return one visible file. Raises: FileNotFound."""
-    return _get(visible_to(principal).select_related("content") if with_text else visible_to(principal), file_id)
+    """Return one visible file, `with_text` together with the text of its content. Raises: FileNotFound."""
+    files = visible_to(principal)
+    if with_text:
+        # What the search reads, and the tables, may be as long as the text.
+        files = files.select_related("content").defer("content__search", "content__tables")
+    return _get(files, file_id)
 
 
 def get_owned_file(file_id: int, *, owner_id: int) -> File:

@@ -35,14 +35,21 @@ def translated(is_there: Callable[[], bool] = lambda: True) -> Iterator[None]:
             raise
         raise _unavailable(error, "its folder or bucket does not exist") from error
     except OSError as error:
-        if error.errno in _FULL:
-            log.warning("storage.full", error=str(error))
+        if is_full(error):
             raise StorageFull from error
         raise _unavailable(error, error.strerror or type(error).__name__) from error
     except Exception as error:
         if not _is_of_library(error):
             raise
         raise _unavailable(error, _reason(error)) from error
+
+
+def is_full(error: OSError) -> bool:
+    """Tell whether this is a file system that takes no more; operators read of it in the log."""
+    if error.errno not in _FULL:
+        return False
+    log.warning("storage.full", error=str(error))
+    return True
 
 
 def _unavailable(error: Exception, reason: str) -> StorageUnavailable:

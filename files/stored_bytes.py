@@ -138,20 +138,22 @@ def remove_abandoned() -> int:
     oldest = time.time() - ABANDONED_AFTER_SECONDS
     removed = 0
     for partial in (path for pattern in _ABANDONED for path in folder.glob(pattern)):
-        # Renamed or removed by others meanwhile: gone all the same.
-        with suppress(FileNotFoundError):
+        # Renamed or removed by others meanwhile: gone all the same. What cannot be removed holds up no other.
+        with suppress(OSError):
             if partial.stat().st_mtime < oldest:
                 partial.unlink()
                 removed += 1
     return removed
 
 
-def spool() -> "tempfile._TemporaryFileWrapper[bytes]":
+def spool() -> IO[bytes]:
     """Open a temporary file for an upload that comes in; a local storage can take it over without copying it."""
     folder = _local_path(_INCOMING)
     with translated():
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        if folder is None:
+            # Without a name: nobody would clear up behind a process that is killed.
+            return tempfile.TemporaryFile()
+        folder.mkdir(parents=True, exist_ok=True)
         return tempfile.NamedTemporaryFile(suffix=SPOOL_SUFFIX, dir=folder)
 
 
@@ -218,10 +220,17 @@ def _descriptor(name: str) -> int:
     local = _local_path(name)
     if local is not None:
         return os.open(local, os.O_RDONLY | os.O_CLOEXEC)
-    with tempfile.NamedTemporaryFile() as copy, closing(open_span(name)) as span:
-        copy.writelines(span)
-        copy.flush()
-        return os.open(copy.name, os.O_RDONLY | os.O_CLOEXEC)
+    with closing(open_span(name)) as span, tempfile.NamedTemporaryFile(delete=False) as copy:
+        descriptor = os.open(copy.name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            # Its name goes first: a process that is killed while it copies leaves nothing behind.
+            Path(copy.name).unlink()
+            copy.writelines(span)
+            copy.flush()
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
 
 
 def _is_there() -> bool:

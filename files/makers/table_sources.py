@@ -1,6 +1,7 @@
 """Tables out of CSV, TSV, JSON and workbooks. Every row of the source is given, or the source is refused."""
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import chain
 from typing import Any
@@ -15,6 +16,7 @@ from files.makers.base import Work
 from files.makers.cells import Cell, Number, Table, without_blank_end
 
 _VALUE = "value"
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def read(work: Work) -> list[Table]:
@@ -37,7 +39,7 @@ def _chosen(tables: list[Table], wanted: str) -> Table:
     by_name = next((table for table in tables if table.name == wanted), None)
     if by_name is not None:
         return by_name
-    number = int(wanted) if wanted.isascii() and wanted.isdigit() else 0
+    number = int(wanted) if _NUMBER.fullmatch(wanted) else 0
     if 1 <= number <= len(tables):
         return tables[number - 1]
     names = ", ".join(table.name for table in tables)[:300] or "none has a name"

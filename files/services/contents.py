@@ -20,6 +20,11 @@ def exists(file: File) -> bool:
     return FileContent.objects.filter(file=file).exists()
 
 
+def find(file: File) -> FileContent | None:
+    """Return the text of a file, without what the search reads."""
+    return FileContent.objects.filter(file=file).defer("search").first()
+
+
 def write(file: File, extraction: Extraction) -> None:
     """Insert or replace the text of a file, within the caller's transaction."""
     content = FileContent(file=file, text=extraction.text, tables=extraction.tables)

@@ -1,13 +1,14 @@
 """Deletion: soft for the row; text and bytes go."""
 
+import math
 import time
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Min, QuerySet
 
 from accounts import services as accounts
-from core import logs
+from core import clock, logs
 from files import stored_bytes, transitions
 from files.choices import FileStatus
 from files.errors import FileNotFound, StorageUnavailable
@@ -18,6 +19,8 @@ LEFT_BYTES = "bytes_left"
 MOST_AT_ONCE = 1000
 # Finding them reads the table: seldom enough.
 SWEEP_EVERY_SECONDS = 600.0
+# Whoever sweeps has schedules to keep besides, and a storage may take its time for each file.
+SWEEP_SECONDS = 1.0
 _next_sweep_at = 0.0
 log = logs.get(__name__)
 
@@ -49,7 +52,7 @@ def remove_unshared(file_hash: str, path: str) -> bool:
         if not rows.exclude(status=FileStatus.DELETED).exists():
             stored_bytes.remove(path)
     except StorageUnavailable as error:
-        rows.update(error_code=LEFT_BYTES, error_message=error.detail)
+        rows.update(error_code=LEFT_BYTES, error_message=error.detail, updated_at=clock.now())
         log.warning("file.bytes_left", path=path, reason=error.reason, effect="the sweep removes them")
         return False
     stored_bytes.forget_unclaimed(path)
@@ -57,34 +60,48 @@ def remove_unshared(file_hash: str, path: str) -> bool:
 
 
 def sweep_left_bytes() -> None:
-    """Remove left and unclaimed bytes, once in a while per process: call it as often as you like."""
+    """Remove left and unclaimed bytes, once in a while per process: call it as often as you like.
+
+    For about SWEEP_SECONDS; the next call goes on with what is left then.
+    """
     global _next_sweep_at
-    now = time.monotonic()
-    if now >= _next_sweep_at:
-        _next_sweep_at = now + SWEEP_EVERY_SECONDS
-        remove_left_bytes()
-        remove_unclaimed_bytes()
+    began = time.monotonic()
+    if began < _next_sweep_at:
+        return
+    _next_sweep_at = began + SWEEP_EVERY_SECONDS
+    ends_at = began + SWEEP_SECONDS
+    done = remove_left_bytes(ends_at=ends_at) + remove_unclaimed_bytes(ends_at=ends_at)
+    if done and time.monotonic() >= ends_at:
+        _next_sweep_at = 0.0
 
 
-def remove_unclaimed_bytes() -> int:
+def remove_unclaimed_bytes(*, ends_at: float = math.inf) -> int:
     """Remove the bytes of killed uploads that were stored but never got a row; return how many names were looked at.
 
     Only a local storage has the notes that tell of them; nothing is removed by what is merely found in a storage,
-    which might be another installation's.
+    which might be another installation's. `ends_at` is a time of the monotonic clock.
     """
-    names = stored_bytes.unclaimed_names()[:MOST_AT_ONCE]
-    for name in names:
+    done = 0
+    for name in stored_bytes.unclaimed_names()[:MOST_AT_ONCE]:
+        if time.monotonic() >= ends_at:
+            break
         file_hash = name.partition(".")[0]
         with stored_bytes.locked(file_hash):
             remove_unshared(file_hash, name)
-    return len(names)
+        done += 1
+    return done
 
 
-def remove_left_bytes() -> int:
-    """Remove the bytes of deleted files that their storage could not remove then; return how many rows are done."""
+def remove_left_bytes(*, ends_at: float = math.inf) -> int:
+    """Remove the bytes of deleted files that their storage could not remove then; return how many rows are done.
+
+    The first that cannot be removed ends it, since the storage may be away; it is the last in line the next time.
+    `ends_at` is a time of the monotonic clock.
+    """
     done = 0
-    for file_hash, path in _left().order_by().values_list("file_hash", "file_path").distinct()[:MOST_AT_ONCE]:
-        cleared = _remove_bytes(file_hash, path)
+    names = _left().order_by().values_list("file_hash", "file_path").annotate(tried_at=Min("updated_at"))
+    for file_hash, path, _ in names.order_by("tried_at")[:MOST_AT_ONCE]:
+        cleared = _remove_bytes(file_hash, path) if time.monotonic() < ends_at else None
         if cleared is None:
             return done
         done += cleared

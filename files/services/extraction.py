@@ -63,14 +63,15 @@ def process_file(
 ) -> None:
     """Ask for the processing of a file: `uploaded`, `failed` fewer than three times, or by force `processed`.
 
-    Triggers run unless the file was processed before; then only if `trigger_workflows` is True.
+    Triggers run unless the file was processed before or was made of another; then only if `trigger_workflows` is True.
     `actor` stands in the audit trail. Raises: FileNotProcessable.
     """
     again = force and file.status == FileStatus.PROCESSED
     retried = file.status == FileStatus.FAILED and file.retry_count < MAX_RETRIES
     if not (again or retried or file.status == FileStatus.UPLOADED):
         raise _not_processable(file.status)
-    run_triggers = file.processed_at is None if trigger_workflows is None else trigger_workflows
+    begins = file.processed_at is None and not file.made_by_action
+    run_triggers = begins if trigger_workflows is None else trigger_workflows
     with transaction.atomic():
         if not transitions.requeue(file, extract_content=extract_content, run_triggers=run_triggers):
             raise _not_processable(File.objects.values_list("status", flat=True).get(pk=file.pk))
@@ -100,14 +101,14 @@ def extract_due_files(*, budget_seconds: float = DRAIN_SECONDS) -> bool:
 def sweep_files() -> int:
     """Release files of dead workers, ring if any are due, and return how many are (at most 1,000).
 
-    Half-written uploads of killed processes go too.
+    Half-written uploads of killed processes go too: last, so that no trouble with the storage holds up files.
     """
-    stored_bytes.remove_abandoned()
-    sweep_left_bytes()
     transitions.release_expired()
     due = File.objects.filter(transitions.due()).order_by()[:1000].count()
     if due:
         enqueue.extraction()
+    stored_bytes.remove_abandoned()
+    sweep_left_bytes()
     return due
 
 
@@ -141,8 +142,11 @@ def _extracted(file_id: int, owner_id: int) -> File:
     file = get_owned_file(file_id, owner_id=owner_id)
     if file.status == FileStatus.FAILED:
         raise FileExtractionFailed(file.error_message, code=file.error_code)
-    if file.status != FileStatus.PROCESSED or not contents.exists(file):
+    # Read now: a deletion may take the text away before the caller looks at it.
+    content = contents.find(file)
+    if file.status != FileStatus.PROCESSED or content is None:
         raise FileBusy("The file is being extracted by another worker")
+    file.content = content
     return file
 
 

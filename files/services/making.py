@@ -10,9 +10,9 @@ from typing import IO, Any
 from django.conf import settings
 
 from core.errors import InvalidInput, Problem, Unavailable
-from files import made_answers, sandbox, stored_bytes
+from files import made_answers, sandbox, storage_errors, stored_bytes
 from files.choices import FileStatus
-from files.errors import FileMakingFailed
+from files.errors import FileMakingFailed, StorageFull
 from files.extractors.base import ExtractionFailed
 from files.filetypes import extension_of
 from files.made_answers import MadePart
@@ -29,7 +29,7 @@ MOST_AT_ONCE = 4
 _TURN_SECONDS = 2.0
 _turns = threading.BoundedSemaphore(MOST_AT_ONCE)
 _PAGES = re.compile(r"\s*\d{1,6}(\s*-\s*\d{1,6})?(\s*,\s*\d{1,6}(\s*-\s*\d{1,6})?)*\s*")
-_LONGEST_PAGES = 500
+_LONGEST_CHOICE = 500
 _TARGET_NAMES = {"text": registry.TEXT, "excel": "xlsx"}
 _FIELDS = {"page_not_found": ("body", "pages"), "sheet_not_found": ("body", "sheet")}
 # What PDFs have between their words now and then; a text file with many of them counts as binary.
@@ -49,7 +49,9 @@ def convert_file(
     """
     target = _target(file, target_format)
     _check_bounds("dpi", dpi, RESOLUTIONS)
-    if pages and (len(pages) > _LONGEST_PAGES or not _PAGES.fullmatch(pages)):
+    if len(sheet) > _LONGEST_CHOICE:
+        raise _invalid("sheet", f"must have at most {_LONGEST_CHOICE} characters")
+    if pages and (len(pages) > _LONGEST_CHOICE or not _PAGES.fullmatch(pages)):
         raise _invalid("pages", 'must be numbers and ranges of pages, for example "1-3,5"')
     if target == registry.TEXT and (sheet or pages):
         raise _invalid("sheet" if sheet else "pages", "a text is made of the whole file; leave this out")
@@ -138,7 +140,7 @@ def _made_once(file: File, action: str, act: Act, make: Callable[[IO[bytes]], li
     """Return what the act has made before, else make it: the bytes go to disk, since they may be many."""
     if done := made_files.find(file, act):
         return done
-    with _turn(act), tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES) as answer:
+    with _turn(act), _spooled() as answer:
         try:
             parts = make(answer)
         except ExtractionFailed as failure:
@@ -147,6 +149,18 @@ def _made_once(file: File, action: str, act: Act, make: Callable[[IO[bytes]], li
         except FileNotFoundError as error:
             raise FileMakingFailed("The stored bytes of this file are missing", code="bytes_missing") from error
         return made_files.store(file, action, answer, parts, act)
+
+
+@contextmanager
+def _spooled() -> Iterator[IO[bytes]]:
+    """Yield a temporary file for what an act gives. Raises: StorageFull where its folder takes no more."""
+    try:
+        with tempfile.SpooledTemporaryFile(max_size=_SPOOL_MEMORY_BYTES) as answer:
+            yield answer
+    except OSError as error:
+        if storage_errors.is_full(error):
+            raise StorageFull from error
+        raise
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from files import enqueue, filetypes, metrics, signals, storage_errors, stored_b
 from files.choices import FileStatus
 from files.errors import (
     EmptyFile,
+    FileQuotaExceeded,
     FileTooLarge,
     FileTypeNotAllowed,
     IdempotencyKeyReused,
@@ -76,7 +77,18 @@ def upload_file(
             correlation_id=correlation_id[:128],
             idempotency_key=idempotency_key,
         )
-        return _first_of_key(file) or _store(content, file)
+        return _first_of_key(file) or _stored_or_first(content, file)
+
+
+def _stored_or_first(content: IO[bytes], file: File) -> File:
+    try:
+        return _store(content, file)
+    except FileQuotaExceeded:
+        # The same upload may have come twice at once, and the faster one have taken the room.
+        first = _first_of_key(file)
+        if first is None:
+            raise
+        return first
 
 
 def _first_of_key(file: File) -> File | None:
@@ -102,9 +114,15 @@ def expect_room(owner: Owner, *, more_bytes: int, idempotency_key: str = "") -> 
 
     Raises: FileQuotaExceeded.
     """
-    used = File.objects.filter(owner=owner, idempotency_key=idempotency_key)
-    if more_bytes and not (idempotency_key and used.exists()):
+    if not more_bytes:
+        return
+    try:
         quota.refuse_early(owner, more_bytes=more_bytes)
+    except FileQuotaExceeded:
+        # Asked after the quota: the earlier one may be storing its file in this moment.
+        used = File.objects.filter(owner=owner, idempotency_key=idempotency_key)
+        if not (idempotency_key and used.exists()):
+            raise
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,16 @@ def test_the_same_upload_at_once_makes_one_file(service: Client) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_same_upload_at_once_fits_where_one_of_it_does(service: Client, settings: Settings) -> None:
+    settings.FILE_QUOTA_BYTES = 5
+    for turn in range(5):
+        answers = at_once(lambda _, key=f"k{turn}": send(service, b"words", key=key))
+
+        assert [answer.status_code for answer in answers] == [200] * CLIENTS
+        service.delete(f"/files/{answers[0].json()['id']}")
+
+
+@pytest.mark.django_db(transaction=True)
 def test_different_uploads_with_one_key_at_once_make_one_file(service: Client, storage_folder: Path) -> None:  # noqa: F811
     answers = at_once(lambda number: send(service, b"words %d" % number, key="k"))
 

@@ -1,5 +1,6 @@
 """Files that run commands in their extraction child, and what can be seen of the processes that they leave."""
 
+import gc
 import sys
 import threading
 import time
@@ -62,3 +63,9 @@ def is_running(pid: int) -> bool:
 def left(folder: Path, kind: str) -> list[int]:
     """Return the numbers that files named `<kind> <number>` tell."""
     return [int(path.name.removeprefix(f"{kind} ")) for path in folder.glob(f"{kind} *")]
+
+
+def descriptors() -> int:
+    """Return how many descriptors this process has open, without those that garbage of other tests still holds."""
+    gc.collect()
+    return len(list(Path("/proc/self/fd").iterdir()))

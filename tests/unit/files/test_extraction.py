@@ -2,7 +2,7 @@ import pytest
 
 from accounts.models import AuditEntry
 from files import services, signals, transitions
-from files.errors import FileBusy, FileExtractionFailed, FileNotProcessable
+from files.errors import FileBusy, FileExtractionFailed, FileNotFound, FileNotProcessable
 from files.models import File, FileContent, PoisonFile
 from files.services import extraction
 from tests import documents
@@ -162,6 +162,16 @@ def test_processing_again_needs_force_and_runs_triggers_only_when_told(upload, n
     assert [(item["processing_number"], item["run_triggers"]) for item in news] == [(1, True), (2, False), (3, True)]
 
 
+def test_a_file_that_was_made_starts_workflows_only_when_told(upload, news):
+    [made] = services.convert_file(upload(b"a,b\n", "a.csv"), target_format="json", act=services.Act())
+    for told in (None, True):
+        made.refresh_from_db()
+        services.process_file(made, force=True, trigger_workflows=told)
+        services.extract_due_files()
+
+    assert [item["run_triggers"] for item in news if item["file_id"] == made.pk] == [False, True]
+
+
 def test_a_failed_file_can_be_tried_three_times(upload):
     file = upload(documents.truncated_pdf(), "a.pdf")
     services.extract_due_files()
@@ -186,6 +196,16 @@ def test_a_workflow_step_extracts_now_waits_for_others_and_reports_failure(uploa
     with pytest.raises(FileExtractionFailed) as refused:
         services.ensure_extracted(bad.pk, owner_id=owner.pk)
     assert refused.value.code == "corrupt"
+
+
+def test_a_step_has_the_text_though_somebody_deletes_the_file_in_this_moment(upload, owner):
+    file = services.ensure_extracted(upload(b"words", "a.txt").pk, owner_id=owner.pk)
+
+    services.delete_file(file)
+
+    assert (file.content.text, file.content.tables) == ("words", [])
+    with pytest.raises(FileNotFound):
+        services.ensure_extracted(file.pk, owner_id=owner.pk)
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.docx", documents.docx("two words")), ("a.xlsx", documents.xlsx())])

@@ -1,5 +1,7 @@
 """What a file is by its bytes, beside what its name says."""
 
+import time
+
 import pytest
 
 from files import filetypes
@@ -60,3 +62,13 @@ def test_a_kind_may_have_several_names(extension, alias):
 )
 def test_the_mime_type_goes_by_the_name(name, kind):
     assert filetypes.mime_type(name) == kind
+
+
+@pytest.mark.parametrize("end", [b"<HTML>", b"words"])
+def test_comments_before_a_page_are_read_once_however_many_they_are(end):
+    began = time.process_time()
+
+    kinds = [filetypes.describe(b" <!-- a -->\n<!---->" * count + end) for count in (1, 12)]
+
+    assert kinds == ["html" if end == b"<HTML>" else "text"] * 2
+    assert time.process_time() - began < 1

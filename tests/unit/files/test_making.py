@@ -160,6 +160,20 @@ def test_over_the_quota_nothing_is_made(table, storage_folder):
     assert sorted(path.name for path in storage_folder.rglob("*") if path.is_file()) == before
 
 
+@pytest.mark.parametrize("target", ["json", "txt"])
+def test_a_full_temporary_folder_is_a_full_storage_and_nothing_is_made(upload, target):
+    source = upload(b"a,b\n" + b"hello,world\n" * 200_000, "a.csv")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, hard))
+    try:
+        with pytest.raises(StorageFull):
+            services.convert_file(source, target_format=target, act=STEP)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert File.objects.count() == 1
+
+
 def test_where_the_storage_is_full_none_of_several_files_is_made(upload, storage_folder, monkeypatch):
     source = upload(documents.pdf("one", "two"), "two.pdf")
     before = sorted(path.name for path in storage_folder.rglob("*") if path.is_file())
@@ -448,6 +462,19 @@ def test_an_error_after_some_files_gives_none_of_them():
 )
 def test_names_come_from_the_sources(original, label, extension, name):
     assert made_files.name_of(original, label=label, extension=extension) == name
+
+
+def test_a_sheet_that_no_request_holds_is_refused(table):
+    with pytest.raises(InvalidInput, match="sheet: must have at most 500 characters"):
+        services.convert_file(table, target_format="json", sheet="x" * 200_000, act=STEP)
+
+
+def test_sheets_with_names_of_any_length_become_files(upload):
+    source = upload(documents.xlsx(**{"ж" * 50_000: [["a"]], "Two": [["b"]]}), "Book.xlsx")
+
+    made = services.convert_file(source, target_format="csv", act=STEP)
+
+    assert [file.original_filename for file in made] == [f"Book-{'ж' * 100}.csv", "Book-Two.csv"]
 
 
 def test_no_transaction_is_open_while_the_child_works(table, monkeypatch):

@@ -151,6 +151,14 @@ def test_a_sheet_that_is_not_there_is_refused_with_the_names_of_those_that_are()
     )
 
 
+@pytest.mark.parametrize("sheet", ["0", "3", "-1", "٢", "9" * 5_000])
+def test_a_number_that_is_no_sheets_is_refused_like_a_name(sheet):
+    with pytest.raises(ExtractionFailed, match="There is no sheet") as refusal:
+        make("xlsx", documents.xlsx(Prices=[["a"]], Names=[["b"]]), "csv", sheet=sheet)
+
+    assert refusal.value.code == "sheet_not_found"
+
+
 def test_several_sheets_go_through_json_and_back():
     content = documents.xlsx(Prices=[["a"], ["007"]], Names=[["b"], ["x"]])
 
