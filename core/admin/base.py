@@ -10,7 +10,9 @@ from django.contrib import messages
 from django.contrib.admin import ShowFacets
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import ImproperlyConfigured, PermissionDenied, ValidationError
+from django.db import DataError
 from django.db.models import Model, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.urls import URLPattern, path, reverse
@@ -194,7 +196,15 @@ class ServiceModelAdmin(UnfoldModelAdmin):
         return True
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
-        return self._reported(request, lambda: super(ServiceModelAdmin, self).changelist_view(request, extra_context))
+        try:
+            return self._reported(
+                request, lambda: super(ServiceModelAdmin, self).changelist_view(request, extra_context)
+            )
+        except DataError:
+            # A filter typed into the address that only the database found out about, such as `name__regex=[`.
+            if ERROR_FLAG in request.GET:
+                raise
+            return HttpResponseRedirect(f"{request.path}?{ERROR_FLAG}=1")
 
     def _reported(self, request: HttpRequest, view: Callable[[], Any]) -> Any:
         try:

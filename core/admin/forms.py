@@ -1,5 +1,6 @@
 """Forms whose data goes to services, and JSON in a text area."""
 
+import hashlib
 import json
 from typing import Any, ClassVar
 
@@ -10,6 +11,13 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 from core import jsonsafe
 from core.admin import json_text
 from core.errors import DomainError
+
+# The hidden field that says which state of the row the page showed.
+SEEN = "_seen"
+CHANGED_ELSEWHERE = (
+    "This was changed elsewhere since you opened the page. What you typed stands below: save again to put it in the "
+    "place of that change, or open the page anew to see it first."
+)
 
 
 class JsonTextField(forms.CharField):
@@ -55,6 +63,7 @@ class JsonTextField(forms.CharField):
 class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
     """A form whose object a service saves; the service's refusal comes back as errors of the fields.
 
+    Of two people (or tabs) who edit a row at once, the second is told before the first one's change is lost.
     `problem_fields` names the field for the first part of a problem's place that is no field itself.
     """
 
@@ -64,9 +73,22 @@ class ServiceForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or {}
+        if self.instance.pk is not None and self.data.get(SEEN, self.seen) != self.seen:
+            self.add_error(None, CHANGED_ELSEWHERE)
         if self.refusal is not None:
             self._add_refusal(self.refusal)
         return cleaned
+
+    @property
+    def seen(self) -> str:
+        """Return a word for what the row says now, in the form's fields."""
+        values = {name: self._stored(name) for name in self.fields}
+        return hashlib.sha256(repr(values).encode()).hexdigest()[:16]
+
+    def _stored(self, name: str) -> Any:
+        """Return what the row says in a field, as text that is always the same for the same value."""
+        value = self.initial.get(name)
+        return sorted(map(str, value)) if isinstance(value, list) else str(value)
 
     def _add_refusal(self, refusal: DomainError) -> None:
         if not refusal.problems:

@@ -4,16 +4,19 @@ import json
 import re
 
 import pytest
+from django.contrib.auth.models import Permission
 from django.core.exceptions import ValidationError
 from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import transaction
 from django.test import Client, RequestFactory
 
 from accounts.models import User
+from accounts.services import owner_of_user
 from core.admin.forms import JsonTextField
 from core.api import errors
 from files.models import File
 from tests import factories
-from tests.admin.rows import GREET, editor_of, make_failed
+from tests.admin.rows import GREET, editor_of, make_failed, make_file
 from tests.admin.test_workflows_admin import WORKFLOWS, form_of
 from workflows.models import Execution, Workflow
 
@@ -104,6 +107,36 @@ def test_a_definition_and_an_input_that_would_be_changed_are_refused(admin: Clie
     }
     assert Workflow.objects.get(pk=workflow.pk).workflow_config == {"steps": GREET}
     assert not Execution.objects.exists()
+
+
+def test_a_workflows_pages_tell_of_files_and_executions_only_to_who_may_see_them() -> None:
+    user, editor = editor_of("vera")
+    workflow = factories.make_workflow(GREET, owner=owner_of_user(user))
+    factories.start(workflow, {"who": "the last input"})
+    make_file(workflow.owner, original_filename="payroll.txt")
+    pages = [f"{WORKFLOWS}{workflow.pk}/{page}/" for page in ("change", "match", "run")]
+    told = ("payroll.txt", "Latest executions", "the last input")
+
+    def seen() -> list[list[str]]:
+        return [[word for word in told if word in editor.get(page).content.decode()] for page in pages]
+
+    user.user_permissions.set(Permission.objects.filter(codename__in=["view_workflow", "change_workflow"]))
+    without = seen()
+    user.user_permissions.add(*Permission.objects.filter(codename__in=["view_file", "view_execution"]))
+
+    assert without == [[], [], []]
+    assert seen() == [["payroll.txt", "Latest executions"], ["payroll.txt"], ["payroll.txt", "the last input"]]
+
+
+@pytest.mark.parametrize("query", ["name__regex=[", "name__regex=(", "workflow_config__regex=["])
+def test_a_filter_that_only_the_database_refuses_leads_back_to_the_list(admin: Client, query: str) -> None:
+    factories.make_workflow(GREET)
+
+    with transaction.atomic():  # the refusal breaks it
+        answer = admin.get(f"{WORKFLOWS}?{query}")
+        transaction.set_rollback(True)
+
+    assert (answer.status_code, answer["Location"]) == (302, f"{WORKFLOWS}?e=1")
 
 
 def _document() -> SimpleUploadedFile:

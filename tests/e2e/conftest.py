@@ -18,7 +18,7 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     # Playwright's event loop lives in this thread; the ORM is used beside it, never inside a coroutine.
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS, timeout=2 * LONGEST_MS)
         page = browser.new_page(viewport=WIDE)  # type: ignore[arg-type]
         page.set_default_timeout(LONGEST_MS)
         yield page

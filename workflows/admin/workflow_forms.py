@@ -100,6 +100,12 @@ class WorkflowForm(ServiceForm):
             **dict.fromkeys(RETENTION, "Empty: as the product is set."),
         }
 
+    def get_initial_for_field(self, field: forms.Field, field_name: str) -> Any:
+        """Show the definition of an older version where the page was asked for it; saved, it is a change."""
+        if field_name == "workflow_config" and (shown := getattr(self.instance, "shown_config", None)) is not None:
+            return shown
+        return super().get_initial_for_field(field, field_name)
+
     def body(self) -> dict[str, Any]:
         """Return the request body: what was given for a new workflow, what was changed for an old one."""
         # The empty choice of a policy leaves the one there is.

@@ -29,7 +29,8 @@ RESTORE = Button(
 
 
 def runs(request: HttpRequest, workflow: Workflow) -> dict[str, Any]:
-    """Return totals and the latest executions."""
+    """Return totals, and the latest executions to whoever may see executions."""
+    may_view = request.user.has_perm("workflows.view_execution")
     latest = Execution.objects.filter(workflow=workflow).defer("trigger_data").order_by("-id")[:LATEST_RUNS]
     version = workflow.published_version
     return {
@@ -42,6 +43,7 @@ def runs(request: HttpRequest, workflow: Workflow) -> dict[str, Any]:
             ("Made by", workflow.created_by or NOTHING),
             ("UUID", workflow.uuid),
         ],
+        "may_view": may_view,
         "runs": [
             {
                 "row": run,
@@ -49,7 +51,7 @@ def runs(request: HttpRequest, workflow: Workflow) -> dict[str, Any]:
                 "created": moment_text(run.created_at),
                 "duration": duration_text(run.execution_time_ms),
             }
-            for run in latest
+            for run in (latest if may_view else ())
         ],
     }
 
@@ -91,7 +93,7 @@ def _shown(version: WorkflowVersion, workflow: Workflow) -> dict[str, Any]:
 def match(request: HttpRequest, workflow: Workflow) -> dict[str, Any]:
     """Return the question "would this have matched?", with its answer if a file was named."""
     asked = "file_id" in request.GET
-    form = FileForm(request.GET if asked else None, files=latest_files(workflow), prefix=None)
+    form = FileForm(request.GET if asked else None, files=latest_files(request, workflow), prefix=None)
     found = {"form": form, "match_url": reverse("admin:workflows_workflow_match", args=(workflow.pk,))}
     if asked and form.is_valid():
         found |= _verdict(workflow, form.cleaned_data["file_id"])
@@ -108,8 +110,10 @@ def _verdict(workflow: Workflow, file_id: int) -> dict[str, Any]:
     return {"sentence": f"File {file_id} would start it.", "answer": label("matched", "yes")}
 
 
-def latest_files(workflow: Workflow) -> list[tuple[int, str]]:
-    """Return (id, name) of the owner's latest files."""
+def latest_files(request: HttpRequest, workflow: Workflow) -> list[tuple[int, str]]:
+    """Return (id, name) of the owner's latest files, to whoever may see files."""
+    if not request.user.has_perm("files.view_file"):
+        return []
     live = File.objects.filter(owner=workflow.owner_id).exclude(status=FileStatus.DELETED)
     return list(live.order_by("-pk").values_list("pk", "original_filename")[:LATEST_FILES])
 

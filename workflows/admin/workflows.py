@@ -119,7 +119,7 @@ class WorkflowAdmin(ServiceModelAdmin):
         workflow: Workflow | None = super().get_object(request, object_id, from_field)
         if workflow is not None and request.method == "GET" and "version" in request.GET:
             version = _version_of(workflow, request.GET["version"])
-            workflow.workflow_config = services.document_of(version)
+            workflow.shown_config = services.document_of(version)  # type: ignore[attr-defined]
             text = f"The editor holds version {version.number}. Nothing has changed until you save."
             self.message_user(request, text, messages.INFO)
         return workflow
@@ -321,7 +321,8 @@ class WorkflowAdmin(ServiceModelAdmin):
         start: Callable[[Workflow, services.Start], services.Started],
     ) -> HttpResponse:
         given = request.POST if request.method == "POST" else None
-        form = RunForm(given, files=latest_files(workflow), initial=None if given else _last_input(workflow))
+        files, initial = latest_files(request, workflow), None if given else _last_input(request, workflow)
+        form = RunForm(given, files=files, initial=initial)
         if given and form.is_valid():
             try:
                 return self._started(request, workflow, start(workflow, form.asked_of(workflow)))
@@ -366,9 +367,10 @@ class WorkflowAdmin(ServiceModelAdmin):
         return TemplateResponse(request, "admin/workflows/workflow/match_page.html", context)
 
 
-def _last_input(workflow: Workflow) -> dict[str, Any]:
+def _last_input(request: HttpRequest, workflow: Workflow) -> dict[str, Any]:
     """Return the form's values for a run like the last one: a file it had, and the input beside that file's facts."""
-    last = Execution.objects.filter(workflow=workflow).order_by("-id").only("trigger_data", "input_file_ids").first()
+    found = Execution.objects.filter(workflow=workflow).order_by("-id").only("trigger_data", "input_file_ids")
+    last = found.first() if request.user.has_perm("workflows.view_execution") else None
     if last is None:
         return {"trigger_data": {}}
     data, file_id = last.trigger_data or {}, next(iter(last.input_file_ids), None)
