@@ -1,6 +1,7 @@
 """Keys that an outside auth service vouches for (contract section 2: AUTH_SERVICE_URL)."""
 
 import time
+from dataclasses import dataclass
 from threading import Lock
 from urllib.parse import urlencode, urlsplit
 
@@ -15,8 +16,9 @@ log = logs.get(__name__)
 
 TIMEOUT_SECONDS = 5.0
 ANSWER_KEPT_SECONDS = 60.0
-# An unreachable service counts as "invalid", but not for a whole minute.
-FAILURE_KEPT_SECONDS = 5.0
+# An unreachable service counts as "invalid". It is asked nothing for a while: with a question for every unknown key,
+# whoever tries keys would keep all threads of the web process waiting.
+PAUSE_AFTER_FAILURE_SECONDS = 5.0
 MOST_ANSWERS = 4096
 MOST_BYTES = 64 * 1024
 OK = 200
@@ -24,6 +26,16 @@ FORM = "application/x-www-form-urlencoded"
 
 _answers: dict[str, tuple[bool, float]] = {}
 _lock = Lock()
+
+
+@dataclass
+class _Silence:
+    """Until when the service is not asked, by the monotonic clock (s)."""
+
+    until: float = 0.0
+
+
+_silence = _Silence()
 
 
 def find_principal(plaintext: str) -> Principal | None:
@@ -35,6 +47,7 @@ def find_principal(plaintext: str) -> Principal | None:
         scopes=frozenset({Scope.READ, Scope.WRITE, Scope.EXECUTE}),
         sees_all=False,
         actor="auth-service",
+        limited_as=services.hash_key(plaintext),
     )
 
 
@@ -42,6 +55,7 @@ def forget_answers() -> None:
     """Ask the auth service anew for every key."""
     with _lock:
         _answers.clear()
+    _silence.until = 0.0
 
 
 def _vouched_for(plaintext: str) -> bool:
@@ -49,15 +63,20 @@ def _vouched_for(plaintext: str) -> bool:
     known = _answers.get(digest)
     if known and known[1] > time.monotonic():
         return known[0]
+    if time.monotonic() < _silence.until:
+        return False
     try:
-        valid, kept_seconds = _ask(plaintext), ANSWER_KEPT_SECONDS
-    except (egress.EgressError, ValueError) as error:
+        valid = _ask(plaintext)
+    except egress.EgressError as error:
         log.warning("auth_service.unreachable", error=str(error))
-        valid, kept_seconds = False, FAILURE_KEPT_SECONDS
+        # What one odd key caused must not keep out the others.
+        if error.retryable:
+            _silence.until = time.monotonic() + PAUSE_AFTER_FAILURE_SECONDS
+        return False
     with _lock:
         if len(_answers) >= MOST_ANSWERS:
             _answers.clear()
-        _answers[digest] = (valid, time.monotonic() + kept_seconds)
+        _answers[digest] = (valid, time.monotonic() + ANSWER_KEPT_SECONDS)
     return valid
 
 
@@ -76,7 +95,8 @@ def _ask(plaintext: str) -> bool:
     )
     if response.status_code != OK:
         return False
-    return not introspects or response.json().get("active") is True
+    found = response.json() if introspects else None
+    return not introspects or (isinstance(found, dict) and found.get("active") is True)
 
 
 def _host_and_port(url: str) -> str:

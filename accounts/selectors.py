@@ -1,5 +1,6 @@
 """Reads of accounts."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from django.conf import settings
@@ -28,7 +29,7 @@ def find_principal_by_key(plaintext: str) -> Principal | None:
     if not plaintext or len(plaintext) > LONGEST_KEY:
         return None
     if equals_any(plaintext, settings.SERVICE_API_KEYS):
-        return service_principal()
+        return replace(service_principal(), limited_as=services.hash_key(plaintext))
     return _find_stored(plaintext)
 
 

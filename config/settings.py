@@ -22,7 +22,7 @@ VERSION = "1.0.0"
 ENVIRONMENT = env.text("ENV", "ENVIRONMENT", default="development")
 PRODUCTION = ENVIRONMENT == "production"
 DEBUG = env.boolean("DEBUG", default=False)
-LOG_LEVEL = env.text("LOG_LEVEL", default="INFO").upper()
+LOG_LEVEL = env.one_of("LOG_LEVEL", default="INFO", allowed=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"))
 STRUCTURED_LOGGING = env.boolean("STRUCTURED_LOGGING", default=True)
 DATA_DIR = Path(env.text("DATA_DIR", default=str(BASE_DIR / ".data"))).resolve()
 
@@ -36,7 +36,7 @@ ACCESS_TOKEN_EXPIRE_MINUTES = env.integer("ACCESS_TOKEN_EXPIRE_MINUTES", "JWT_EX
 SERVICE_API_KEYS = [key for key in (env.text("API_KEY"), env.text("INTERNAL_API_KEY")) if key]
 AUTH_SERVICE_URL = env.text("AUTH_SERVICE_URL")
 # "validate" (POST {url}/validate) or "introspection" (RFC 7662).
-AUTH_SERVICE_MODE = env.text("AUTH_SERVICE_MODE", default="validate")
+AUTH_SERVICE_MODE = env.one_of("AUTH_SERVICE_MODE", default="validate", allowed=("validate", "introspection"))
 REQUIRE_API_KEY = env.boolean("REQUIRE_API_KEY", default=True)
 
 # --- Web ------------------------------------------------------------------------------------
@@ -44,6 +44,12 @@ ALLOWED_HOSTS = env.csv("ALLOWED_HOSTS", default="*")
 CSRF_TRUSTED_ORIGINS = env.csv("CSRF_TRUSTED_ORIGINS")
 CORS_ORIGINS = env.csv("CORS_ORIGINS", "ALLOWED_ORIGINS", default="*")
 CORS_ALLOW_CREDENTIALS = env.boolean("CORS_ALLOW_CREDENTIALS", default=False)
+CORS_ALLOW_METHODS = env.csv("CORS_ALLOW_METHODS", default="GET,POST,PUT,DELETE,PATCH,OPTIONS")
+CORS_ALLOW_HEADERS = env.csv(
+    "CORS_ALLOW_HEADERS",
+    default="Accept,Content-Type,Authorization,X-API-Key,X-Request-ID,X-Correlation-ID,X-Service-Name,X-Trace-ID,"
+    "Cache-Control,Pragma",
+)
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
 # The contract serves every path with and without a slash itself; Django's redirect would lose POST bodies.
@@ -127,8 +133,9 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 
 # --- Broker ---------------------------------------------------------------------------------
-REDIS_URL = env.redis_url(env.text("REDIS_URL", default="redis://127.0.0.1:6379/0"), env.text("REDIS_PASSWORD"))
-CELERY_BROKER_URL = env.redis_url(env.text("CELERY_BROKER_URL", default=REDIS_URL), env.text("REDIS_PASSWORD"))
+REDIS_PASSWORD = env.text("REDIS_PASSWORD")
+REDIS_URL = env.redis_url("REDIS_URL", default="redis://127.0.0.1:6379/0", password=REDIS_PASSWORD)
+CELERY_BROKER_URL = env.broker_url("CELERY_BROKER_URL", default=REDIS_URL, password=REDIS_PASSWORD)
 CELERY_TASK_TIME_LIMIT = env.integer("CELERY_TASK_TIME_LIMIT", default=1800, minimum=1)
 CELERY_TASK_SOFT_TIME_LIMIT = env.integer("CELERY_TASK_SOFT_TIME_LIMIT", default=1500, minimum=1)
 # The cache holds rate-limit counters only; losing it loses nothing.
@@ -179,6 +186,7 @@ SPECTACULAR_SETTINGS = {
         "ExecutionStatusEnum": "workflows.choices.ExecutionStatus",
         "FileStatusEnum": "files.choices.FileStatus",
     },
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "core.api.openapi.add_errors"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }

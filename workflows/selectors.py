@@ -6,13 +6,29 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db.models import Count, Max, Min, Model, OuterRef, Q, QuerySet, Subquery, Sum
-from django.db.models.functions import Coalesce
+from django.db.models import (
+    Case,
+    Count,
+    F,
+    Func,
+    IntegerField,
+    Max,
+    Min,
+    Model,
+    OuterRef,
+    Q,
+    QuerySet,
+    Subquery,
+    Sum,
+    TextField,
+    When,
+)
+from django.db.models.functions import Cast, Coalesce
 
 from accounts.principal import Principal
 from core import clock
 from workflows import timetables
-from workflows.choices import LIVE_STATUSES, ApprovalStatus, ExecutionStatus, WorkflowStatus
+from workflows.choices import LIVE_STATUSES, ApprovalStatus, ExecutionStatus, StepStatus, WorkflowStatus
 from workflows.engine import spill
 from workflows.errors import ApprovalNotFound, ExecutionNotFound, SagaNotFound, StepNotFound, WorkflowNotFound
 from workflows.models import (
@@ -33,6 +49,11 @@ ModelT = TypeVar("ModelT", bound=Model)
 LARGEST_ID = 2**63 - 1
 # How much an answer about one execution reads from the storage.
 MOST_SPILLED_BYTES = 64 * 1024 * 1024
+# How much of its outputs an execution shows in a list (ENGINE 8), and how much a whole list carries.
+MOST_LISTED_BYTES = 64 * 1024
+MOST_LISTED_BYTES_IN_ALL = 16 * 1024 * 1024
+# PostgreSQL writes JSON with spaces, compact JSON has none: at most twice as many characters.
+_SPACED = 2
 
 
 def visible_to(principal: Principal, queryset: QuerySet[ModelT]) -> QuerySet[ModelT]:
@@ -196,11 +217,56 @@ def latest_attempts(execution_ids: Iterable[int], *, nested: bool = False) -> di
     Each carries `first_id`, the id of the path's first attempt, which is the step's id in the API.
     Steps inside a conditional's action are left out unless `nested`.
     """
-    rows = StepAttempt.objects.filter(execution_id__in=list(execution_ids)).order_by("execution_id", "path", "attempt")
-    if not nested:
-        rows = rows.exclude(path__contains="/")
+    rows = StepAttempt.objects.filter(execution_id__in=list(execution_ids))
+    return _latest(rows if nested else rows.exclude(path__contains="/"))
+
+
+def listed_attempts(execution_ids: Iterable[int]) -> dict[int, list[StepAttempt]]:
+    """Return the latest attempts as lists show them: with the outputs that fit, in program order; two queries.
+
+    An output that does not fit is None and `left_out`. Outputs that nobody will see are never read: those of one
+    page of executions can be larger than a web process may grow.
+    """
+    stored = Func("output_data", function="pg_column_size", output_field=IntegerField())
+    written = Func(Cast("output_data", TextField()), function="octet_length", output_field=IntegerField())
+    rows = (
+        StepAttempt.objects.filter(execution_id__in=list(execution_ids))
+        .exclude(path__contains="/")
+        .defer("input_data", "output_data", "warnings", "log")
+        .annotate(stored_bytes=stored)
+        # What takes so much in the table, compressed, does not fit; to measure it would be to unpack it.
+        .annotate(output_bytes=Case(When(stored_bytes__lte=MOST_LISTED_BYTES, then=written), default=F("stored_bytes")))
+    )
+    found = _latest(rows)
+    fitting = {attempt.pk for attempt in _fitting(found)}
+    outputs = dict(StepAttempt.objects.filter(pk__in=fitting).values_list("pk", "output_data")) if fitting else {}
+    for attempt in (attempt for attempts in found.values() for attempt in attempts):
+        attempt.output_data = outputs.get(attempt.pk)
+        attempt.left_out = attempt.status == StepStatus.COMPLETED and attempt.pk not in fitting  # type: ignore[attr-defined]
+    return found
+
+
+def _fitting(found: dict[int, list[StepAttempt]]) -> list[StepAttempt]:
+    """Choose the completed attempts whose outputs fit: of each execution the first ones, of all the newest's."""
+    chosen: list[StepAttempt] = []
+    left_in_all = MOST_LISTED_BYTES_IN_ALL
+    for key in sorted(found, reverse=True):
+        left = min(_SPACED * MOST_LISTED_BYTES, left_in_all)
+        for attempt in found[key]:
+            if attempt.status != StepStatus.COMPLETED or attempt.spill_id is not None:
+                continue
+            size: int = attempt.output_bytes or 0  # type: ignore[attr-defined]
+            if size > left:
+                break
+            left -= size
+            left_in_all -= size
+            chosen.append(attempt)
+    return chosen
+
+
+def _latest(rows: QuerySet[StepAttempt]) -> dict[int, list[StepAttempt]]:
     latest: dict[tuple[int, str], StepAttempt] = {}
-    for row in rows:
+    for row in rows.order_by("execution_id", "path", "attempt"):
         earlier = latest.get((row.execution_id, row.path))
         row.first_id = earlier.first_id if earlier else row.pk  # type: ignore[attr-defined]
         latest[row.execution_id, row.path] = row

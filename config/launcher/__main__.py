@@ -17,6 +17,9 @@ def main(arguments: list[str]) -> int:
     except (LaunchError, BadSetting) as error:
         print(f"make: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        print(f"make: {error.filename or 'the system'}: {error.strerror}", file=sys.stderr)
+        return 1
     except (StopRequested, KeyboardInterrupt):
         return 130
 

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import secrets
 import signal
 import tempfile
@@ -49,8 +50,7 @@ def _serve(
     """Bring everything up in order, say how to use it, and serve until a signal."""
     wanted = plan.WantedServers.from_environment()
     urls = servers.start(supervisor, data, postgres=wanted.postgres, valkey=wanted.valkey)
-    data.remember("urls", urls)
-    data.secret_path("urls.json").chmod(0o600)
+    _remember_urls(data, urls)
     environ = plan.environment(data, urls)
     _empty_metrics(Path(environ["PROMETHEUS_MULTIPROC_DIR"]))
     show_password = _prepare(supervisor, data, environ, own_database=wanted.postgres)
@@ -65,17 +65,23 @@ def _serve(
     data.remember("web", {"url": addresses.url})
     _welcome(console, addresses, data, show_password=show_password)
     if wanted.postgres:
-        data.remember(PREPARED, {"shape": plan.database_shape()})
+        data.remember(PREPARED, {"shape": plan.shape()})
     supervisor.run(each_second=_reloader(supervisor, console, children) if reload else lambda: None)
+
+
+def _remember_urls(data: DataFolder, urls: Mapping[str, str]) -> None:
+    """Keep where the servers are, for commands that join while they run."""
+    data.remember("urls", urls)
+    data.secret_path("urls.json").chmod(0o600)
 
 
 def _prepare(supervisor: Supervisor, data: DataFolder, environ: Mapping[str, str], *, own_database: bool) -> bool:
     """Migrate and make what a first start needs; tells whether an administrator's password has to be shown.
 
-    Our own database is left alone when nothing that shapes it has changed since its last start.
+    Our own database is left alone when nothing that shapes it, and no setting, has changed since its last start.
     The password is kept until it has been shown, so that a kill in between does not lose it.
     """
-    shape = plan.database_shape()
+    shape = plan.shape()
     if own_database and data.recall(PREPARED).get("shape") == shape:
         return False
     password = env.text("ADMIN_PASSWORD") or data.secret("admin_password", make=lambda: secrets.token_urlsafe(12))
@@ -83,9 +89,17 @@ def _prepare(supervisor: Supervisor, data: DataFolder, environ: Mapping[str, str
     command = plan.manage("first_start", "--migrate", "--json", "--admin-email", ADMIN_EMAIL)
     code = supervisor.run_to_end(command, env=dict(environ) | {"ADMIN_PASSWORD": password}, cwd=plan.ROOT, log=log)
     if code:
-        raise LaunchError(f"The database cannot be prepared: {servers.last_words(log)} (all of it: {log})")
+        raise LaunchError(_refusal(log))
     report = json.loads(log.read_text(encoding="utf-8").strip().splitlines()[-1])
     return bool(report["admin_password_valid"])
+
+
+def _refusal(log: Path) -> str:
+    """Return why nothing could be prepared; a setting that cannot be used says so by itself."""
+    words = log.read_text(encoding="utf-8", errors="replace")
+    if found := re.search(r"BadSetting: (.+)|^\?: \(config\.E\d+\) (.+)", words, re.MULTILINE):
+        return found[1] or found[2]
+    return f"The database cannot be prepared: {servers.last_words(log)} (all of it: {log})"
 
 
 def _empty_metrics(folder: Path) -> None:
@@ -187,6 +201,7 @@ def inside(command: Sequence[str]) -> int:
     with held(data), supervised(Console(quiet=True)) as supervisor:
         wanted = plan.WantedServers.from_environment()
         urls = servers.start(supervisor, data, postgres=wanted.postgres, valkey=wanted.valkey)
+        _remember_urls(data, urls)
         return supervisor.run_foreground(command, env=_unmarked(plan.environment(data, urls)), cwd=plan.ROOT)
     return 1
 

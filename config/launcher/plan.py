@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import socket
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 LANES = ("flow", "io", "files")
 QUIET_WORKER = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 HIGHEST_PORT = 65535
+ADDRESS = {"HOST", "PORT", "EXTRA_PORTS"}
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Addresses:
         """Read HOST, PORT and EXTRA_PORTS. Raises env.BadSetting or LaunchError."""
         ports = [env.integer("PORT", default=8006, minimum=1)]
         for item in env.csv("EXTRA_PORTS"):
-            if not item.isdigit() or not 1 <= int(item) <= HIGHEST_PORT:
+            if not re.fullmatch(r"[0-9]{1,5}", item) or not 1 <= int(item) <= HIGHEST_PORT:
                 raise LaunchError(f"EXTRA_PORTS={item!r} is not a port; give for example 8008,8090,8000")
             ports.append(int(item))
         if ports[0] > HIGHEST_PORT:
@@ -48,6 +50,8 @@ class Addresses:
                     probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                     probe.bind(address)
                     probe.listen(1)
+            except UnicodeError as error:
+                raise LaunchError(f"HOST={self.host!r} is no name of a host") from error
             except OSError as error:
                 raise LaunchError(
                     f"Port {port} on {self.host} cannot be used ({error.strerror}); choose another: make run PORT=8100"
@@ -74,7 +78,10 @@ class Addresses:
 def load_dotenv(path: Path = ROOT / ".env") -> None:
     """Put `NAME=value` lines of a `.env` file into the environment, where the environment has no such name."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # With or without the mark that some editors put at a file's beginning.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise LaunchError(f"{path} is not written in UTF-8") from error
     except OSError:
         return
     for line in lines:
@@ -83,14 +90,22 @@ def load_dotenv(path: Path = ROOT / ".env") -> None:
             os.environ.setdefault(name.removeprefix("export ").strip(), value.strip().strip("'\""))
 
 
-def database_shape() -> str:
-    """Return a digest of all that decides what a prepared database holds: migrations, packages, first_start."""
+def shape() -> str:
+    """Return a digest of all that `first_start` looks at: migrations, packages, itself, and the settings it checks."""
     ours = sorted(ROOT.glob("*/migrations/*.py"))
     others = (ROOT / "requirements" / "embedded.txt", ROOT / "config" / "management" / "commands" / "first_start.py")
     digest = hashlib.sha256()
     for path in (*ours, *others):
         digest.update(f"{path.relative_to(ROOT)}\n".encode() + path.read_bytes())
+    digest.update(repr(_settings_given()).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
+
+
+def _settings_given() -> list[tuple[str, str]]:
+    """Return the product's settings in the environment; where it listens decides nothing about them."""
+    known = re.findall(r"\b[A-Z][A-Z0-9_]+\b", (ROOT / ".env.example").read_text(encoding="utf-8"))
+    names = {name for known_name in known for name in (known_name, f"{known_name}_FILE")}
+    return sorted((name, value) for name, value in os.environ.items() if name in names - ADDRESS)
 
 
 def data_folder() -> DataFolder:

@@ -106,8 +106,12 @@ def last_words(log: Path | None) -> str:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-40:] if log else []
     except OSError:
         lines = []
-    telling = [line for line in lines if re.search(r"FATAL|PANIC|[Ee]rror", line)]
-    return (telling or lines or ["no reason given"])[-1].strip()
+    return _telling(lines)
+
+
+def _telling(lines: list[str]) -> str:
+    found = [line for line in lines if re.search(r"FATAL|PANIC|[Ee]rror", line)]
+    return (found or lines or ["no reason given"])[-1].strip()
 
 
 def _postgres(data: DataFolder, *, port: int, fast: bool) -> Postgres:
@@ -181,7 +185,7 @@ def _run(command: list[str], *, identity: Identity, cwd: Path, text: str = "") -
     )
     if done.returncode:
         words = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise LaunchError(f"PostgreSQL's files cannot be made in {cwd}: {words[-1] if words else done.returncode}")
+        raise LaunchError(f"PostgreSQL's files cannot be made in {cwd}: {_telling(words)}")
 
 
 def clear_postgres(cluster: Path) -> None:

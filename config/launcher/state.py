@@ -17,7 +17,8 @@ class DataFolder:
     """`DATA_DIR`: servers' data, uploads, logs, kept secrets; held by one launcher at a time."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path.absolute()
+        # Processes are found by the folder they work in, which the kernel names without links.
+        self.path = path.resolve()
         self.logs = self.path / "logs"
         self.uploads = self.path / "uploads"
         self.metrics = self.path / "metrics"

@@ -22,14 +22,9 @@ _PRINTABLE = re.compile(r"[\x21-\x7e]{1,128}")
 _OWN_SLASHES = ("/admin", "/static")
 _BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 # These paths carry a secret, so the log names their pattern only.
-_SECRET_PATHS = ("/hooks/",)
+_SECRET_PATHS = ("/hooks/", "/files/download/", "/api/v1/files/download/")
 _PROBES = frozenset({"/live", "/ready", "/health", "/health/live", "/health/ready", "/metrics"})
 
-CORS_ALLOWED_METHODS = "GET, POST, PUT, DELETE, PATCH, OPTIONS"
-CORS_ALLOWED_HEADERS = (
-    "Accept, Content-Type, Authorization, X-API-Key, X-Request-ID, X-Correlation-ID, "
-    "X-Service-Name, X-Trace-ID, Cache-Control, Pragma"
-)
 CORS_EXPOSED_HEADERS = (
     "X-Request-ID, X-Process-Time, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, "
     "X-Total-Count, X-Correlation-ID, Retry-After"
@@ -77,8 +72,8 @@ class CorsMiddleware:
         if _allow_origin(response, origin):
             response["Access-Control-Expose-Headers"] = CORS_EXPOSED_HEADERS
             if is_preflight:
-                response["Access-Control-Allow-Methods"] = CORS_ALLOWED_METHODS
-                response["Access-Control-Allow-Headers"] = CORS_ALLOWED_HEADERS
+                response["Access-Control-Allow-Methods"] = ", ".join(settings.CORS_ALLOW_METHODS)
+                response["Access-Control-Allow-Headers"] = ", ".join(settings.CORS_ALLOW_HEADERS)
                 response["Access-Control-Max-Age"] = str(CORS_MAX_AGE_SECONDS)
         return response
 
@@ -87,7 +82,7 @@ class OptionalSlashMiddleware:
     """Serves every path with and without trailing slashes, without a redirect: POST bodies survive.
 
     Patterns are written without one. `request.path` stays as it was sent; only the path that is
-    matched (`path_info`) loses its slashes.
+    matched (`path_info`) loses its slashes. The admin's first page, which people type, gets the one it has.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -96,6 +91,8 @@ class OptionalSlashMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if request.path_info.endswith("/") and not _keeps_slashes(request.path_info):
             request.path_info = request.path_info.rstrip("/") or "/"
+        elif request.path_info == "/admin":
+            request.path_info = "/admin/"
         return self.get_response(request)
 
 

@@ -1,5 +1,6 @@
 """JSON bodies within bounds: size, depth, and only what the database can hold."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import IO, Any
 
@@ -11,6 +12,9 @@ from rest_framework.request import Request
 from core.errors import InvalidInput, Problem
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TEXTS = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _Path = tuple[str | int, ...]
 
 
@@ -42,9 +46,9 @@ def loads(raw: bytes) -> Any:
         value = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise _malformed(raw, error) from error
-    # Counting brackets is a hundred times cheaper than a walk, and nearly every body is this shallow.
-    if raw.count(b"[") + raw.count(b"{") > settings.MAX_JSON_DEPTH:
-        _refuse_deep(value)
+    # Counting brackets is cheaper still, and nearly every body is this shallow.
+    if raw.count(b"[") + raw.count(b"{") > settings.MAX_JSON_DEPTH and _is_deep(raw):
+        raise _too_deep(_deep_field(value))
     if b"\\u0000" in raw:
         _refuse_nul(value)
     return value
@@ -75,14 +79,32 @@ def _malformed(raw: bytes, error: orjson.JSONDecodeError) -> InvalidInput:
     return _refusal(detail, kind="json_invalid")
 
 
-def _refuse_deep(value: Any) -> None:
-    """Descend level by level over containers only, each with the field of the body that it is part of."""
-    level: list[tuple[_Path, Any]] = [((), value)] if isinstance(value, dict | list) else []
+def _is_deep(raw: bytes) -> bool:
+    """Take away the innermost brackets of a well-formed document, level by level, until the bound or nothing is left.
+
+    A walk over what was parsed takes a hundred times as long where it holds millions of lists.
+    """
+    brackets = _TEXTS.sub(b"", raw).translate(_ONE_KIND, _NO_BRACKETS)
     for _ in range(settings.MAX_JSON_DEPTH):
-        level = [(path or (key,), child) for path, item in level for key, child in _containers(item)]
-        if not level:
-            return
-    raise _too_deep(level[0][0])
+        brackets = brackets.replace(b"[]", b"")
+        if not brackets:
+            return False
+    return True
+
+
+def _deep_field(value: Any) -> _Path:
+    """Return the field of the body in which it is nested too deep."""
+    for key, child in _containers(value):
+        open_levels = [_containers(child)]
+        while open_levels:
+            inner = next(open_levels[-1], None)
+            if inner is None:
+                open_levels.pop()
+            elif len(open_levels) + 1 >= settings.MAX_JSON_DEPTH:
+                return (key,)
+            else:
+                open_levels.append(_containers(inner[1]))
+    return ()
 
 
 def _containers(item: dict[str, Any] | list[Any]) -> Iterator[tuple[str | int, Any]]:

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from accounts import services
+from accounts import outside, services
 from accounts.models import User
 from tests.api.conftest import SERVICE_KEY
 
@@ -117,6 +117,7 @@ class AuthService(BaseHTTPRequestHandler):
     """An outside auth service that knows one key."""
 
     asked: list[tuple[str, str]] = []
+    answer = b""
 
     def do_POST(self) -> None:
         body = parse_qs(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode())
@@ -125,7 +126,7 @@ class AuthService(BaseHTTPRequestHandler):
         introspects = self.path == "/introspect"
         self.send_response(200 if introspects or key == "known-outside" else 401)
         self.end_headers()
-        self.wfile.write(b'{"active": %s}' % (b"true" if key == "known-outside" else b"false"))
+        self.wfile.write(self.answer or b'{"active": %s}' % (b"true" if key == "known-outside" else b"false"))
 
     def log_message(self, *args: Any) -> None:
         """Keep the test's output clean."""
@@ -133,7 +134,7 @@ class AuthService(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def auth_service(settings: Settings) -> Iterator[str]:
-    AuthService.asked = []
+    AuthService.asked, AuthService.answer = [], b""
     server = ThreadingHTTPServer(("127.0.0.1", 0), AuthService)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -177,3 +178,46 @@ def test_an_unreachable_auth_service_means_invalid(anyone: Client, settings: Set
 def test_the_auth_service_is_not_asked_for_our_own_keys(anyone: Client, auth_service: str) -> None:
     assert anyone.get(PATH, headers={"X-API-Key": SERVICE_KEY}).status_code == 200
     assert AuthService.asked == []
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b"[true]", b"null", b'"active"', b'{"active": "true"}'])
+def test_an_introspection_that_cannot_be_read_means_invalid(
+    anyone: Client, auth_service: str, settings: Settings, answer: bytes
+) -> None:
+    settings.AUTH_SERVICE_URL, settings.AUTH_SERVICE_MODE = f"{auth_service}/introspect", "introspection"
+    AuthService.answer = answer
+
+    assert anyone.get(PATH, headers={"X-API-Key": "known-outside"}).status_code == 401
+
+
+def test_an_unreachable_auth_service_is_left_alone_for_a_while(
+    anyone: Client, auth_service: str, settings: Settings
+) -> None:
+    settings.AUTH_SERVICE_URL = "http://127.0.0.1:1"
+    anyone.get(PATH, headers={"X-API-Key": "guess"})
+    settings.AUTH_SERVICE_URL = auth_service
+
+    refused = anyone.get(PATH, headers={"X-API-Key": "known-outside"})
+    asked_meanwhile = list(AuthService.asked)
+    outside._silence.until = 0.0
+    accepted = anyone.get(PATH, headers={"X-API-Key": "known-outside"})
+
+    assert (refused.status_code, asked_meanwhile, accepted.status_code) == (401, [], 200)
+
+
+def test_a_key_that_cannot_be_sent_keeps_out_nobody_else(anyone: Client, auth_service: str) -> None:
+    odd = anyone.get(PATH, headers={"X-API-Key": "k\x7f\xe9"})
+    other = anyone.get(PATH, headers={"X-API-Key": "known-outside"})
+
+    assert (odd.status_code, other.status_code) == (401, 200)
+
+
+def test_each_key_that_is_vouched_for_is_limited_by_itself(auth_service: str, settings: Settings) -> None:
+    settings.AUTH_SERVICE_URL, settings.AUTH_SERVICE_MODE = f"{auth_service}/introspect", "introspection"
+    AuthService.answer = b'{"active": true}'
+
+    one, other = outside.find_principal("one"), outside.find_principal("other")
+
+    assert one is not None
+    assert other is not None
+    assert one.rate_limit_key != other.rate_limit_key

@@ -1,6 +1,5 @@
 """Headers, slashes, CORS, JSON, limits (contract sections 1 and 3)."""
 
-import io
 import json
 import uuid
 
@@ -59,6 +58,7 @@ def test_a_post_with_a_slash_keeps_its_body(service: Client) -> None:
 
 def test_the_admin_keeps_its_slashes(anyone: Client) -> None:
     assert anyone.get("/admin/login/").status_code == 200
+    assert anyone.get("/admin").headers["Location"] == "/admin/login/?next=/admin"
 
 
 # JSON out
@@ -212,16 +212,6 @@ def test_a_body_within_the_bound_is_read(service: Client, settings: Settings) ->
     assert service.post("/probe/echo", b'{"a":"' + b"x" * 992 + b'"}', content_type=JSON).status_code == 200
 
 
-def test_a_lying_length_cannot_pass_the_bound(settings: Settings) -> None:
-    from core.api.parsers import BoundedJSONParser
-    from core.errors import InvalidInput
-
-    settings.MAX_JSON_BODY_BYTES = 1000
-
-    with pytest.raises(InvalidInput, match="too large"):
-        BoundedJSONParser().parse(io.BytesIO(b"[" + b"1," * 1000))
-
-
 def test_a_huge_form_for_the_admin_is_refused_unread() -> None:
     body = Unread(0)
 
@@ -266,6 +256,17 @@ def test_a_preflight_is_answered_without_credentials(anyone: Client) -> None:
     assert response.headers["Access-Control-Max-Age"] == "600"
     allowed = response.headers["Access-Control-Allow-Headers"].split(", ")
     assert {"Authorization", "X-API-Key", "X-Correlation-ID", "X-Service-Name", "Pragma"} <= set(allowed)
+
+
+def test_an_operator_says_what_a_preflight_allows(anyone: Client, settings: Settings) -> None:
+    settings.CORS_ALLOW_METHODS, settings.CORS_ALLOW_HEADERS = ["GET", "POST"], ["X-API-Key", "Idempotency-Key"]
+
+    headers = anyone.options(
+        "/probe/echo", headers={"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    ).headers
+
+    assert headers["Access-Control-Allow-Methods"] == "GET, POST"
+    assert headers["Access-Control-Allow-Headers"] == "X-API-Key, Idempotency-Key"
 
 
 def test_without_an_origin_there_is_no_cors(anyone: Client) -> None:
@@ -356,6 +357,15 @@ def test_each_bucket_counts_for_itself(anyone: Client, unique: str) -> None:
     reads = [anyone.get("/probe/limited", headers=headers).status_code for _ in range(4)]
 
     assert (executes, creates, reads) == ([200, 429], [200, 200, 429], [200, 200, 200, 429])
+
+
+@pytest.mark.usefixtures("limits")
+def test_each_key_of_the_environment_counts_for_itself(anyone: Client, unique: str, settings: Settings) -> None:
+    settings.SERVICE_API_KEYS = [unique, f"{unique}-internal"]
+
+    answers = [anyone.get("/probe/users", headers={"X-API-Key": key}) for key in [*settings.SERVICE_API_KEYS] * 3]
+
+    assert {answer.status_code for answer in answers} == {200}
 
 
 @pytest.mark.usefixtures("limits")

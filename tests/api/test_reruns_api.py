@@ -133,3 +133,32 @@ def test_another_owner_sees_and_starts_nothing(stranger: Client) -> None:
     assert [answer.status_code for answer in answers] == [404] * 4
     assert listed.json()["count"] == 0
     assert Execution.objects.count() == 1
+
+
+def test_an_empty_list_of_executions_runs_nothing_again(service: Client) -> None:
+    factories.run(factories.make_workflow([NAP]), {"seconds": "soon"})
+
+    answer = post(service, "reruns", {"execution_ids": [], "dry_run": False})
+
+    assert answer.json() == {"dry_run": False, "count": 0, "executions": []}
+    assert Execution.objects.count() == 1
+
+
+def test_null_leaves_a_field_as_it_is(service: Client) -> None:
+    execution = factories.run(factories.make_workflow([NAP]), {"seconds": "soon"})
+
+    rerun = post(service, f"{execution.pk}/rerun", {"from": None, "version": None, "trigger_data": None})
+    listed = post(service, "reruns", {"execution_ids": None, "status": None, "since": None, "dry_run": None})
+
+    assert rerun.status_code == 200
+    assert Execution.objects.get(pk=rerun.json()["execution_id"]).trigger_data == {"seconds": "soon"}
+    assert (listed.json()["dry_run"], listed.json()["count"]) == (True, 1)
+
+
+def test_a_body_that_is_no_object_starts_nothing(service: Client) -> None:
+    execution = factories.run(factories.make_workflow([NAP]), {"seconds": "soon"})
+
+    answer = service.post(f"{BASE}/{execution.pk}/rerun", "[]", content_type="application/json")
+
+    assert (answer.status_code, answer.json()["error_code"]) == (400, "VALIDATION_ERROR")
+    assert Execution.objects.count() == 1

@@ -13,11 +13,8 @@ from workflows.engine.definition import canonical_step
 from workflows.engine.steps.base import Step
 from workflows.explanations import shown_status, why
 from workflows.models import Branch, Execution, StepAttempt, Workflow, WorkflowInstance, WorkflowVersion
-from workflows.selectors import last_execution_at, next_slot_at, totals
+from workflows.selectors import MOST_LISTED_BYTES, last_execution_at, next_slot_at, totals
 from workflows.services import Started, open_entries
-
-# How much of an execution's outputs a list carries (ENGINE 8).
-MOST_RESULT_BYTES_IN_LISTS = 64 * 1024
 
 
 def workflow_json(workflow: Workflow) -> dict[str, Any]:
@@ -119,8 +116,8 @@ def step_json(attempt: StepAttempt, branches: Iterable[Branch], settings: dict[s
 
 
 def is_left_out(attempt: StepAttempt) -> bool:
-    """Tell whether an attempt has an output in the storage that was not read."""
-    return attempt.spill_id is not None and attempt.output_data is None
+    """Tell whether an attempt has an output that was not read: in the storage, or too large for a list."""
+    return getattr(attempt, "left_out", False) or (attempt.spill_id is not None and attempt.output_data is None)
 
 
 def saga_json(saga: WorkflowInstance) -> dict[str, Any]:
@@ -176,7 +173,7 @@ def step_type_json(kind: Step[Any]) -> dict[str, Any]:
 
 def _result(attempts: list[StepAttempt], *, whole: bool) -> tuple[dict[str, Any], bool]:
     result: dict[str, Any] = {}
-    left = MOST_RESULT_BYTES_IN_LISTS
+    left = MOST_LISTED_BYTES
     truncated = False
     for attempt in attempts:
         if attempt.status != StepStatus.COMPLETED:

@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from accounts.api.authentication import principal_of
+from core.api.parsers import optional_object
 from core.api.views import ContractView
 from workflows import selectors, services
 from workflows.api.representations import saga_json, started_json
@@ -160,7 +161,7 @@ class ByHandView(ContractView):
 
 
 def _read(serializer: type[serializers.Serializer[None]], request: Request) -> dict[str, Any]:
-    given = serializer(data=request.data or {})
+    given = serializer(data={name: value for name, value in optional_object(request).items() if value is not None})
     given.is_valid(raise_exception=True)
     values: dict[str, Any] = given.validated_data
     return values
@@ -178,7 +179,7 @@ def _filter(wanted: dict[str, Any]) -> Filter:
         status=wanted.get("status"),
         since=wanted.get("since"),
         until=wanted.get("until"),
-        execution_ids=tuple(wanted.get("execution_ids", ())),
+        execution_ids=tuple(wanted["execution_ids"]) if "execution_ids" in wanted else None,
     )
 
 

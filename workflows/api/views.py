@@ -24,6 +24,12 @@ CREATED, OK = 201, 200
 LONGEST_NUMBER = 19
 LONGEST_IDEMPOTENCY_KEY = 200
 LIMITS = [OpenApiParameter("limit", int), OpenApiParameter("offset", int)]
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="A start that is repeated with the same key gets the first execution.",
+)
 PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 
 
@@ -82,6 +88,7 @@ class ExecuteView(APIView):
 
     @extend_schema(
         request=serializers.ExecuteSerializer,
+        parameters=[IDEMPOTENCY_KEY],
         responses={200: serializers.ExecuteOutSerializer},
     )
     def post(self, request: Request, key: str) -> Response:
@@ -131,7 +138,11 @@ class RunDraftView(APIView):
     required_scope = "execute"
     rate_limit_bucket = "execute"
 
-    @extend_schema(request=serializers.ExecuteSerializer, responses={200: serializers.ExecuteOutSerializer})
+    @extend_schema(
+        request=serializers.ExecuteSerializer,
+        parameters=[IDEMPOTENCY_KEY],
+        responses={200: serializers.ExecuteOutSerializer},
+    )
     def post(self, request: Request, key: str) -> Response:
         workflow = selectors.get_workflow(principal_of(request), key)
         started = services.run_draft(workflow, _start(request, workflow.pk, kind="draft"))
@@ -295,13 +306,13 @@ def _execution_json(execution: Execution) -> dict[str, Any]:
 
 
 def _executions(request: Request, *, workflow_id: int | None) -> Response:
-    """Return a page of executions: three queries beside the count, whatever its length."""
+    """Return a page of executions: four queries beside the count, whatever its length."""
     found = selectors.list_executions(
         principal_of(request), workflow_id=workflow_id, status=request.query_params.get("status")
     )
     page = paginate(found, request, default_limit=50)
     keys = [execution.pk for execution in page.items]
-    attempts, branches = selectors.latest_attempts(keys), selectors.branches_of(keys)
+    attempts, branches = selectors.listed_attempts(keys), selectors.branches_of(keys)
     rows = [
         representations.execution_json(item, attempts[item.pk], branches[item.pk], whole=False) for item in page.items
     ]

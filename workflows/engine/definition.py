@@ -128,7 +128,7 @@ def read(body: dict[str, Any], *, current: Workflow | None = None) -> Draft:
         raise InvalidInput("Invalid workflow: " + _summary(error), problems=_problems(error)) from error
     dialect = dialect_of(body, current)
     values = {name: value for name, value in given.model_dump().items() if value is not None}
-    fields = {"A": _fields_a, "B": _fields_b, "C": _fields_c}[dialect](values)
+    fields = {"A": _fields_a, "B": _fields_b, "C": _fields_c}[dialect](values, current)
     # Null leaves a field as it is (contract 5), so 0 is what takes a limit away.
     fields |= {name: None for name in CLEARED_BY_ZERO if fields.get(name) == 0}
     _refuse_odd_trigger(values)
@@ -146,9 +146,9 @@ def dialect_of(body: dict[str, Any], current: Workflow | None = None) -> Dialect
     """Tell the dialect by the body alone (contract 1.1); an update without a sign keeps the stored one."""
     if body.get("workflow_config") is not None:
         return Dialect.A
-    if "trigger_type" in body or "steps" in body:
+    if body.get("trigger_type") is not None or body.get("steps") is not None:
         return Dialect.B
-    if "config" in body or "triggers" in body:
+    if body.get("config") is not None or body.get("triggers") is not None:
         return Dialect.C
     return Dialect(current.dialect) if current is not None else Dialect.A
 
@@ -252,35 +252,56 @@ def _canonical_parts(parts: Any) -> Any:
     ]
 
 
-def _fields_a(values: dict[str, Any]) -> dict[str, Any]:
+def _fields_a(values: dict[str, Any], current: Workflow | None) -> dict[str, Any]:
     names = set(WorkflowIn.model_fields) - {"steps", "enabled", "config", "cron_expression", "triggers"}
-    return _with_timeout({name: value for name, value in values.items() if name in names})
+    fields = {name: value for name, value in values.items() if name in names}
+    if "enabled" in values:
+        # Every answer shows both names: whoever switches off by the other one must not be left running.
+        fields.setdefault("is_enabled", values["enabled"])
+    return _with_timeout(fields)
 
 
-def _fields_b(values: dict[str, Any]) -> dict[str, Any]:
-    fields = _fields_a(values)
+def _fields_b(values: dict[str, Any], current: Workflow | None) -> dict[str, Any]:
+    fields = _fields_a(values, current) | _schedule_b(values, current)
     if "steps" in values:
-        fields["workflow_config"] = {"steps": values["steps"]}
+        # The dialect has no names for what else the definition holds (variables, finally): it stays.
+        kept = current.workflow_config if current is not None else {}
+        fields["workflow_config"] = {**kept, "steps": values["steps"]}
     if "enabled" in values:
         fields["is_enabled"] = values["enabled"]
-    if values.get("trigger_type") == "scheduled":
-        fields["is_scheduled"] = True
-        if cron := (values.get("trigger_config") or {}).get("cron"):
-            fields["cron_schedule"] = cron
     return fields
 
 
-def _fields_c(values: dict[str, Any]) -> dict[str, Any]:
-    fields = _fields_a(values)
+def _schedule_b(values: dict[str, Any], current: Workflow | None) -> dict[str, Any]:
+    """Return what dialect B's one trigger says of the schedule: on with `scheduled`, off with another type."""
+    kind = values.get("trigger_type")
+    if kind is not None and kind != "scheduled":
+        return {"is_scheduled": values.get("is_scheduled", False)}
+    fields: dict[str, Any] = {"is_scheduled": True} if kind else {}
+    if not kind and (current is None or current.trigger_type != "scheduled"):
+        return fields
+    cron = (values.get("trigger_config") or {}).get("cron")
+    if not cron and current is not None and not current.cron_schedule:
+        cron = (current.trigger_config or {}).get("cron")
+    return fields | ({"cron_schedule": cron} if cron else {})
+
+
+def _fields_c(values: dict[str, Any], current: Workflow | None) -> dict[str, Any]:
+    fields = _fields_a(values, current)
     if "config" in values:
         fields["workflow_config"] = values["config"]
     if "cron_expression" in values:
         fields |= {"cron_schedule": values["cron_expression"], "is_scheduled": True}
-    if wanted := [trigger.extensions for trigger in read_triggers(values.get("triggers", []), "triggers")]:
-        fields |= {"trigger_on_file_upload": True, "trigger_file_extensions": _union(wanted)}
-    if "triggers" in values:
-        fields["trigger_config"] = {**(fields.get("trigger_config") or {}), "triggers": values["triggers"]}
-    return fields
+    return fields | _triggers_c(values, current) if "triggers" in values else fields
+
+
+def _triggers_c(values: dict[str, Any], current: Workflow | None) -> dict[str, Any]:
+    """Return what dialect C's list of triggers says; one without file triggers switches them off."""
+    kept = values.get("trigger_config") or (current.trigger_config if current is not None else None) or {}
+    fields: dict[str, Any] = {"trigger_config": {**kept, "triggers": values["triggers"]}}
+    if wanted := [trigger.extensions for trigger in read_triggers(values["triggers"], "triggers")]:
+        return fields | {"trigger_on_file_upload": True, "trigger_file_extensions": _union(wanted)}
+    return fields | {"trigger_on_file_upload": values.get("trigger_on_file_upload", False)}
 
 
 def _union(extensions: list[str]) -> str | None:

@@ -49,13 +49,13 @@ class Rerun:
 
 @dataclass(frozen=True)
 class Filter:
-    """Which ended executions to run again."""
+    """Which ended executions to run again; None leaves a part of the filter out, an empty list of ids means none."""
 
     workflow_id: int | None = None
     status: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    execution_ids: tuple[int, ...] = ()
+    execution_ids: tuple[int, ...] | None = None
 
 
 def rerun_execution(execution: Execution, rerun: Rerun, *, actor: str) -> Started:
@@ -106,7 +106,7 @@ def find_reruns(principal: Principal, wanted: Filter) -> QuerySet[Execution]:
     found = selectors.list_executions(principal, workflow_id=wanted.workflow_id, status=wanted.status)
     if wanted.status is None:
         found = found.filter(status__in=(ExecutionStatus.FAILED, ExecutionStatus.TIMEOUT, ExecutionStatus.CANCELLED))
-    if wanted.execution_ids:
+    if wanted.execution_ids is not None:
         found = found.filter(pk__in=wanted.execution_ids)
     if wanted.since:
         found = found.filter(created_at__gte=wanted.since)

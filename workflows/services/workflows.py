@@ -232,13 +232,19 @@ def _draft_of(version: WorkflowVersion) -> definition.Draft:
 def document_of(version: WorkflowVersion) -> dict[str, Any]:
     """Return the `workflow_config` of a version as its author wrote it, where the stored body holds it.
 
-    A body that changed only limits does not: then the canonical form stands for it.
+    A body that changed only limits does not, and one of dialect B holds no more than the steps: the canonical form
+    stands for the rest.
     """
     body = json.loads(version.source)
-    key = {Dialect.A: "workflow_config", Dialect.B: "steps", Dialect.C: "config"}.get(Dialect(version.dialect), "")
+    key = {Dialect.A: "workflow_config", Dialect.C: "config"}.get(Dialect(version.dialect), "")
     if body.get(key):
-        return {"steps": body[key]} if key == "steps" else dict(body[key])
-    return {key: version.definition[key] for key in ("steps", "variables")}
+        return dict(body[key])
+    document = {
+        name: version.definition[name] for name in ("steps", "finally", "variables") if name in version.definition
+    }
+    if error_workflow_id := version.settings.get("error_workflow_id"):
+        document["error_workflow_id"] = error_workflow_id
+    return document | ({"steps": body["steps"]} if body.get("steps") else {})
 
 
 def _apply(workflow: Workflow, draft: definition.Draft) -> list[str]:

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,18 @@ from config.env import BadSetting
 from config.launcher import plan
 
 ROOT = Path(__file__).resolve().parents[3]
-READERS = {"text", "integer", "number", "boolean", "csv", "size_bytes", "present"}
+READERS = {
+    "text",
+    "integer",
+    "number",
+    "boolean",
+    "one_of",
+    "csv",
+    "size_bytes",
+    "redis_url",
+    "broker_url",
+    "present",
+}
 NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 
 
@@ -113,9 +124,13 @@ def test_lists_drop_blanks_and_empty_items(monkeypatch: pytest.MonkeyPatch) -> N
         (lambda: env.integer("X", default=1, minimum=1), "0", "X=0 is below 1"),
         (lambda: env.number("X", default=1.0), "fast", "X='fast' is not a number"),
         (lambda: env.number("X", default=1.0, minimum=0.5), "0.1", "X=0.1 is below 0.5"),
+        (lambda: env.number("X", default=1.0), "nan", "X='nan' is not a number"),
+        (lambda: env.number("X", default=1.0), "1e999", "X='1e999' is not a number"),
+        (lambda: env.one_of("X", default="a", allowed=("a", "b")), "c", "X='c' is not one of a, b"),
         (lambda: env.boolean("X", default=True), "maybe", "X='maybe' is not true or false"),
         (lambda: env.size_bytes("X", default="1MB"), "10 parsecs", "X='10PARSECS' is not a size such as 10MB"),
         (lambda: env.size_bytes("X", default="1MB"), "0", "X='0' is not a size such as 10MB"),
+        (lambda: env.size_bytes("X", default="1MB"), "9" * 400, "X='999"),
     ],
 )
 def test_junk_is_refused_with_name_and_value(monkeypatch: pytest.MonkeyPatch, read, raw: str, line: str) -> None:  # type: ignore[no-untyped-def]
@@ -152,16 +167,56 @@ def test_another_database_is_refused() -> None:
         env.database("mysql://localhost/auto")
 
 
+@pytest.mark.parametrize("url", ["postgresql://u:pass/word@h/x", "postgresql://h:port/x", "postgresql://[::1/x"])
+def test_a_database_url_that_cannot_be_read_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(BadSetting) as refusal:
+        env.database(url)
+
+    assert str(refusal.value) == (
+        "DATABASE_URL is no address; write postgresql://user:password@host:5432/name, special characters as %XX"
+    )
+
+
+@pytest.mark.parametrize("reader", [env.redis_url, env.broker_url])
 @pytest.mark.parametrize(
     ("url", "password", "result"),
     [
         ("redis://h:1/0", "pw", "redis://:pw@h:1/0"),
         ("redis://:own@h:1/0", "pw", "redis://:own@h:1/0"),
         ("redis://h:1/0", "", "redis://h:1/0"),
+        ("", "", "redis://default:1/0"),
     ],
 )
-def test_a_redis_password_is_put_in_where_the_url_has_none(url: str, password: str, result: str) -> None:
-    assert env.redis_url(url, password) == result
+def test_a_redis_password_is_put_in_where_the_url_has_none(
+    monkeypatch: pytest.MonkeyPatch, reader: Callable[..., str], url: str, password: str, result: str
+) -> None:
+    monkeypatch.setenv("URL", url)
+
+    assert reader("URL", default="redis://default:1/0", password=password) == result
+
+
+@pytest.mark.parametrize(
+    ("url", "line"),
+    [
+        ("http://h", "URL has the scheme 'http'; write redis://:password@host:6379/0"),
+        ("localhost:6379", "URL has the scheme 'localhost'; write redis://:password@host:6379/0"),
+        ("redis://h:port/0", "URL is no address; write redis://:password@host:6379/0, special characters as %XX"),
+    ],
+)
+def test_what_is_no_redis_is_refused(monkeypatch: pytest.MonkeyPatch, url: str, line: str) -> None:
+    monkeypatch.setenv("URL", url)
+
+    with pytest.raises(BadSetting) as refusal:
+        env.redis_url("URL", default="", password="")
+
+    assert str(refusal.value) == line
+
+
+@pytest.mark.parametrize("url", ["amqp://h:5672//", "sentinel://a:26379;sentinel://b:26379", "redis://a:1;redis://b:2"])
+def test_other_brokers_are_left_to_celery(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("URL", url)
+
+    assert env.broker_url("URL", default="", password="pw") == url
 
 
 def test_a_dotenv_file_fills_only_what_the_environment_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
