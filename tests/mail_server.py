@@ -1,7 +1,6 @@
 """A real SMTP server on loopback that keeps what it takes and refuses what it is told to."""
 
 import ipaddress
-import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.ports import Port
 
 USER, PASSWORD = "automation", "s3cret-of-the-mail-server"
 
@@ -121,13 +122,15 @@ def running(
     if certificate is not None and not implicit_tls:
         options["tls_context"] = certificate.context()
     tls = certificate.context() if certificate is not None and implicit_tls else None
-    mailbox.port = _free_port()
+    port = Port()
+    mailbox.port = port.number
     server = Controller(mailbox, hostname="127.0.0.1", port=mailbox.port, ssl_context=tls, **options)
     server.start()
     try:
         yield mailbox
     finally:
         server.stop()
+        port.let_go()
 
 
 def _authenticate(
@@ -135,10 +138,3 @@ def _authenticate(
 ) -> AuthResult:
     success = (data.login, data.password) == (USER.encode(), PASSWORD.encode())
     return AuthResult(success=success, handled=False)
-
-
-def _free_port() -> int:
-    """Return a port for aiosmtpd, which wants to know it before it listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -17,11 +16,12 @@ import httpx
 from botocore.client import Config
 
 from config.launcher import plan, processes
+from tests.ports import Port
 
 # The product's, which may make no bucket, and the tests' own.
 ACCESS_KEY, SECRET_KEY = "product", "the-secret-of-the-bucket"
 _ADMIN, _ADMIN_SECRET = "admin", "the-secret-of-the-admin"
-READY_SECONDS = 60
+READY_SECONDS = 240
 # Its servers talk to each other on their ports plus this number.
 _GRPC = 10_000
 _HIGHEST_PORT = 65_535
@@ -35,7 +35,9 @@ class S3Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._ports = {name: _free_pair() for name in ("master", "volume", "filer", "s3")}
+        pairs = {name: _free_pair() for name in ("master", "volume", "filer", "s3")}
+        self._ports = {name: port.number for name, (port, _) in pairs.items()}
+        self._held = [port for pair in pairs.values() for port in pair]
         self._process: subprocess.Popen[bytes] | None = None
         identities = [
             _identity(ACCESS_KEY, SECRET_KEY, "Read", "Write", "List"),
@@ -70,6 +72,12 @@ class S3Server:
             processes.kill_group(self._process.pid)
             self._process.wait()
             self._process = None
+
+    def close(self) -> None:
+        """Kill it for good."""
+        self.stop()
+        for port in self._held:
+            port.let_go()
 
     def client(self) -> Any:
         """Return a client beside the product's own, to look at what is stored."""
@@ -121,11 +129,11 @@ class S3Server:
 def running(folder: Path) -> Iterator[S3Server]:
     """Run a server in a folder of its own."""
     server = S3Server(folder)
-    server.start()
     try:
+        server.start()
         yield server
     finally:
-        server.stop()
+        server.close()
 
 
 def _identity(access_key: str, secret_key: str, *actions: str) -> dict[str, Any]:
@@ -133,12 +141,11 @@ def _identity(access_key: str, secret_key: str, *actions: str) -> dict[str, Any]
     return {"name": access_key, "credentials": credentials, "actions": list(actions)}
 
 
-def _free_pair() -> int:
-    """Return a port that is free together with the one its inner conversation takes."""
+def _free_pair() -> tuple[Port, Port]:
+    """Return a port that is free together with the one its inner conversation takes, and that one."""
     while True:
-        with socket.socket() as probe, socket.socket() as inner, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-            if port + _GRPC <= _HIGHEST_PORT:
-                inner.bind(("127.0.0.1", port + _GRPC))
-                return port
+        port = Port()
+        if port.number + _GRPC <= _HIGHEST_PORT:
+            with contextlib.suppress(OSError):
+                return port, Port(port.number + _GRPC)
+        port.let_go()

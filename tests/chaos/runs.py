@@ -16,9 +16,9 @@ from tests.chaos.stack import Stack
 
 UPLOADED = 1
 CLIENTS = 6
-STUCK_AFTER_SECONDS = 60.0
+STUCK_AFTER_SECONDS = 120.0
 LOOK_EVERY_SECONDS = 0.1
-# A trigger answers within this while the broker is down.
+# A trigger answers within this while the broker is down, on a machine that has nothing else to do.
 SLOWEST_ANSWER_SECONDS = 1.0
 # More than one run starts, its calls included.
 NEWEST = 40
@@ -80,8 +80,12 @@ def run(
     plots: tuple[Plot, ...],
     stuck_after_seconds: float = STUCK_AFTER_SECONDS,
     bad_moods: float = 0.04,
+    usual_answer_seconds: float = 0.0,
 ) -> Report:
-    """Run the plots once; everything random follows from `seed`, up to the races that are the point."""
+    """Run the plots once; everything random follows from `seed`, up to the races that are the point.
+
+    `usual_answer_seconds`: how long a trigger takes at most on this machine with all that it is busy with.
+    """
     began_at = time.monotonic()
     dice = random.Random(seed)
     before = len(effects.all())
@@ -100,7 +104,8 @@ def run(
     violations = judge(
         stack, effects, load.promises, play, died=injector.kills, froze=injector.freezes, jumped="clock jumps" in faults
     )
-    if "broker stopped" in faults and load.slowest_answer_seconds > SLOWEST_ANSWER_SECONDS:
+    slowest_seconds = SLOWEST_ANSWER_SECONDS + 3 * usual_answer_seconds
+    if "broker stopped" in faults and load.slowest_answer_seconds > slowest_seconds:
         sentence = f"a trigger took {load.slowest_answer_seconds:.2f} s to answer while the broker was down"
         violations.append(Violation(Invariant.SLOW, sentence))
     play.end(stack)

@@ -10,7 +10,6 @@ import os
 import re
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -33,10 +32,13 @@ from tests.chaos import hooks, scenario
 from tests.chaos.api import Api
 from tests.chaos.database import Database
 from tests.chaos.nursery import Forked, Nursery
+from tests.ports import Port
 
 LEASE_SECONDS = 2.0
 RESTART_AFTER_SECONDS = 0.2
-LIVE_SECONDS = 60.0
+LIVE_SECONDS = 240.0
+# Where no worker is killed: a machine that stands still for a moment takes no step from its worker.
+CALM = {"LEASE_SECONDS": "30"}
 # Every point that the product names, and the suite's own; a token file beside it arms it (core.faults).
 POINTS = (
     "before_claim",
@@ -89,6 +91,8 @@ class Stack:
     nursery: Nursery | None = None
     database: Database | None = None
     clock_seconds: float = 0.0
+    # Held until the end: a port that was free when it was asked for may be another's when its server starts.
+    ports: list[Port] = field(default_factory=list)
 
     def tend(self) -> None:
         """Start again what died a moment ago."""
@@ -190,7 +194,7 @@ class Stack:
 
     def start_broker(self) -> None:
         self.start(self.process("broker"))
-        processes.wait_until(self._broker_answers, seconds=10)
+        processes.wait_until(self._broker_answers, seconds=LIVE_SECONDS)
 
     def flush_broker(self) -> None:
         """Forget every bell."""
@@ -216,6 +220,12 @@ class Stack:
         self.clock_seconds += seconds
         hooks.set_clock(self.folder / "clock", self.clock_seconds)
 
+    @property
+    def listening(self) -> int:
+        """How many workers wait for a bell."""
+        with redis.Redis(port=self.broker_port) as client:
+            return sum(connection["cmd"] == "brpop" for connection in client.client_list())
+
     def _broker_answers(self) -> bool:
         try:
             with redis.Redis(port=self.broker_port) as client:
@@ -228,14 +238,14 @@ class Stack:
         for process in self.processes:
             if not process.alive:
                 self.start(process)
-        processes.wait_until(self._broker_answers, seconds=10)
+        processes.wait_until(self._broker_answers, seconds=LIVE_SECONDS)
         if not processes.wait_until(lambda: self.tend() or self.api.is_live(), seconds=LIVE_SECONDS, pause=0.1):  # type: ignore[func-returns-value]
             raise RuntimeError(f"the web process does not answer:\n{self.last_words('web')}")
 
     def client(self) -> httpx.Client:
         """Return a client with the service key that asks once and never again."""
         headers = {"Authorization": f"Bearer {self.environ['API_KEY']}"}
-        return httpx.Client(base_url=self.api.base_url, headers=headers, timeout=30, trust_env=False)
+        return httpx.Client(base_url=self.api.base_url, headers=headers, timeout=120, trust_env=False)
 
     def last_words(self, name: str, lines: int = 30) -> str:
         """Return the end of a process's log."""
@@ -258,6 +268,8 @@ class Stack:
             self.nursery.close()
         if self.database is not None:
             self.database.kill()
+        for port in self.ports:
+            port.let_go()
 
     # --- Fault points ---------------------------------------------------------------------------
 
@@ -332,7 +344,8 @@ def _bring_up(stack: Stack, *, is_quick: bool) -> None:
 def _prepare(folder: Path, database_url: str, effects_address: str, environ: Mapping[str, str]) -> Stack:
     (folder / "faults").mkdir()
     (folder / "logs").mkdir()
-    web_port, broker_port = _free_port(), _free_port()
+    ports = [Port(), Port()]
+    web_port, broker_port = (port.number for port in ports)
     key = secrets.token_urlsafe(16)
     broker_url = f"redis://127.0.0.1:{broker_port}/0"
     settings = {
@@ -354,7 +367,8 @@ def _prepare(folder: Path, database_url: str, effects_address: str, environ: Map
         "DJANGO_SETTINGS_MODULE": "config.settings",
         "PYTHONUNBUFFERED": "1",
     }
-    stack = Stack(folder, dict(os.environ) | settings | environ, Api(f"http://127.0.0.1:{web_port}", key), broker_port)
+    api = Api(f"http://127.0.0.1:{web_port}", key)
+    stack = Stack(folder, dict(os.environ) | settings | environ, api, broker_port, ports=ports)
     with mock.patch.dict(os.environ, stack.environ):  # the plan reads settings (log level, concurrency) as well
         stack.processes = list(_processes(folder, web_port, broker_port))
     return stack
@@ -386,9 +400,13 @@ def _migrate(stack: Stack) -> None:
 def _database(folder: Path, *, own: bool) -> Iterator[tuple[str, Database | None]]:
     """Make a database beside the one of DATABASE_URL, or the files of a server; yields its URL."""
     if own:
-        database = Database(folder, _free_port())
+        port = Port()
+        database = Database(folder, port.number)
         database.make()
-        yield database.url, database
+        try:
+            yield database.url, database
+        finally:
+            port.let_go()
         return
     given = urlsplit(re.sub(r"^(\w+)\+\w+://", r"\1://", os.environ["DATABASE_URL"]))
     name = f"chaos_{os.getpid()}_{secrets.token_hex(3)}"
@@ -400,9 +418,3 @@ def _database(folder: Path, *, own: bool) -> Iterator[tuple[str, Database | None
     finally:
         with psycopg.connect(maintenance, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

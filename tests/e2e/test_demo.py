@@ -17,8 +17,9 @@ import pytest
 from config.launcher.state import DataFolder
 from tests import documents
 from tests.chaos import stack
+from tests.ports import Port
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = ["contract-letter.docx", "invoice-2026-0117.pdf", "orders-october.csv", "stock-sheet.xlsx"]
@@ -33,7 +34,7 @@ READ_AS = {
 
 @pytest.fixture(scope="module")
 def product() -> Iterator[stack.Stack]:
-    with stack.running("127.0.0.1:9") as running:
+    with stack.running("127.0.0.1:9", **stack.CALM) as running:
         yield running
 
 
@@ -145,8 +146,10 @@ def test_a_terminal_sees_one_table_drawn_again_in_place(product: stack.Stack, da
 @pytest.fixture
 def nothing_runs(tmp_path: Path) -> Iterator[dict[str, str]]:
     """Settings of a product that nobody has started yet, with a database of its own."""
+    port = Port()
     with stack._database(tmp_path, own=False) as (url, _):
-        yield {"DATABASE_URL": url, "PORT": str(stack._free_port())}
+        yield {"DATABASE_URL": url, "PORT": str(port.number)}
+    port.let_go()
 
 
 def test_without_a_running_product_one_is_started_and_stopped(nothing_runs: dict[str, str], tmp_path: Path) -> None:
@@ -169,13 +172,15 @@ def test_ctrl_c_while_the_product_starts_leaves_nothing_behind(nothing_runs: dic
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # Who runs tests in the background may ignore Ctrl-C, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509  (no thread of ours forks)
     )
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 90
     while DataFolder(tmp_path).holder() is None and time.monotonic() < deadline:
         time.sleep(0.02)  # polling another process
 
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=120)
 
     assert process.returncode == 130
     assert output.splitlines()[-1] == "Stopping what was started ..."
@@ -200,7 +205,7 @@ def _in_terminal(command: list[str], environ: dict[str, str]) -> tuple[int, str]
             if not part:
                 break
             data += part
-        return process.wait(10), data.decode().replace("\r\n", "\n")
+        return process.wait(60), data.decode().replace("\r\n", "\n")
     finally:
         process.kill()
         process.wait()

@@ -22,16 +22,16 @@ from tests.e2e.test_many_files import (
     all_ended,
     assert_ended_well,
     below,
-    completed,
     counts,
     create_workflow,
     started_for,
     wait_for,
+    wait_for_runs,
 )
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(not hasattr(resource, "prlimit"), reason=f"{sys.platform} cannot limit a running process"),
 ]
 
@@ -66,7 +66,7 @@ class Disk:
             if answer.is_success:
                 return document.name, int(answer.json()["id"])
             self.refusals.append(answer)
-            assert self.has_room.wait(60)
+            assert self.has_room.wait(120)
 
 
 def limit_files(product: stack.Stack, most_bytes: int) -> None:
@@ -86,17 +86,17 @@ def test_what_finds_no_room_is_refused_whole_and_everything_accepted_ends(
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         uploads = [pool.submit(disk.upload, client, document) for document in given]
-        wait_for(lambda: sum(counts(client).values()) >= FULL_AFTER_FILES, product)
+        wait_for(lambda: sum(counts(client).values()) >= FULL_AFTER_FILES, product, progress=lambda: counts(client))
         disk.has_room.clear()
         limit_files(product, 0)
-        wait_for(lambda: len(disk.refusals) >= FEWEST_REFUSALS, product)
+        wait_for(lambda: len(disk.refusals) >= FEWEST_REFUSALS, product, progress=lambda: len(disk.refusals))
         accepted_meanwhile = sum(upload.done() for upload in uploads)
         assert product.kill_tree()
         limit_files(product, resource.RLIM_INFINITY)
         disk.has_room.set()
         ids = dict(upload.result() for upload in uploads)
-    statuses = wait_for(lambda: all_ended(client, len(given)), product)
-    runs = wait_for(lambda: completed(client, every, 168), product)
+    statuses = wait_for(lambda: all_ended(client, len(given)), product, progress=lambda: counts(client))
+    runs = wait_for_runs(client, product, every, 168)
 
     # It was in the middle, and each refusal says why, whether the disk or the limit was met while reading or storing.
     assert FULL_AFTER_FILES <= accepted_meanwhile < len(given)

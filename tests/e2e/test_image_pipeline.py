@@ -15,7 +15,7 @@ from tests.e2e.test_seed_pipeline import TOKEN, pipeline
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.timeout(240),
+    pytest.mark.timeout(600),
     pytest.mark.skipif(not ocr_languages.is_available(), reason="tesserocr is not installed"),
 ]
 
@@ -39,7 +39,7 @@ def product(recorder: Recorder) -> Iterator[stack.Stack]:
         "DATABASE_API_TOKEN": TOKEN,
         "NOTIFICATION_WEBHOOK_URL": f"{recorder.url}/hooks/documents",
     }
-    with stack.running(recorder.address, **settings) as running:
+    with stack.running(recorder.address, **settings, **stack.CALM) as running:
         yield running
 
 
@@ -133,7 +133,7 @@ def test_the_pictures_text_is_found_by_a_search(product: stack.Stack, client: ht
     content = documents.picture("Receipt for seventeen pencils")
     uploaded = client.post("/files/upload", files={"file": ("receipt.png", content)}).json()
 
-    give_up_at = time.monotonic() + 60
+    give_up_at = time.monotonic() + 120
     found: list[dict[str, Any]] = []
     while not found and time.monotonic() < give_up_at:
         product.tend()
@@ -145,7 +145,7 @@ def test_the_pictures_text_is_found_by_a_search(product: stack.Stack, client: ht
 
 
 def _wait_for_execution(client: httpx.Client, product: stack.Stack, workflow_id: int) -> dict[str, Any]:
-    give_up_at = time.monotonic() + 90
+    give_up_at = time.monotonic() + 120
     while time.monotonic() < give_up_at:
         product.tend()
         for found in client.get(f"/api/v1/workflows/{workflow_id}/executions").json():

@@ -20,10 +20,11 @@ import redis
 
 from config.launcher import processes
 from config.launcher.state import DataFolder
+from tests.ports import Port
 
 pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 
 
 def eventually(condition: Callable[[], Any], what: str) -> Any:
@@ -408,13 +409,12 @@ def test_stop_ends_the_running_launcher_and_waits(launch: Callable[..., Launched
 
 
 def test_a_missing_program_is_one_line(make_run: Callable[..., Launched], tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = Port()
 
-    run = make_run(PORT=str(port), PG_BIN=str(tmp_path), DATABASE_URL="")
+    run = make_run(PORT=str(port.number), PG_BIN=str(tmp_path), DATABASE_URL="")
 
     assert run.end() == 1
+    port.let_go()
     assert run.lines[-1] == f"make: PG_BIN={tmp_path} does not hold postgres"
 
 

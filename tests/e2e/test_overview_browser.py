@@ -15,7 +15,7 @@ from tests.e2e.browser import NARROW, WIDE, sign_in
 from workflows import statistics
 from workflows.models import Execution
 
-pytestmark = [pytest.mark.e2e, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.django_db(transaction=True)]
 
 COMPLETED_THIS_HOUR = "Chart.getChart('executions-chart').data.datasets[0].data.slice(-2).reduce((a, b) => a + b)"
 DROP = """files => {

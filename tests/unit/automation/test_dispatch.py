@@ -198,7 +198,7 @@ def test_two_sweeps_at_once_mark_each_event_once_and_never_hang() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     services.sweep_events()
 
     assert errors == []

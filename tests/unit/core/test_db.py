@@ -15,12 +15,15 @@ PATIENCE_SECONDS = 20
 @pytest.mark.django_db(transaction=True)
 def test_a_transaction_that_a_deadlock_ended_is_run_again() -> None:
     one, other = (factories.make_workflow([]) for _ in range(2))
-    both_hold_one = threading.Barrier(2)
+    both_hold_one, one_is_through = threading.Barrier(2), threading.Event()
     runs: list[str] = []
 
     @again_after_deadlock
     def rename(first: int, second: int, name: str) -> str:
         runs.append(name)
+        if runs.count(name) == 2:
+            # Else it might take its first row again before the other has woken up, and both would meet once more.
+            one_is_through.wait(PATIENCE_SECONDS)
         with transaction.atomic():
             rename_one(first, name)
             if runs.count(name) == 1:
@@ -33,6 +36,7 @@ def test_a_transaction_that_a_deadlock_ended_is_run_again() -> None:
     def run(*args: Any) -> None:
         try:
             done.append(rename(*args))
+            one_is_through.set()
         finally:
             connection.close()
 

@@ -23,6 +23,7 @@ from pytest_django import Settings
 
 from core import egress
 from core.egress import network
+from tests.ports import Port
 from tests.unit.core.egress_servers import (  # noqa: F401 - the fixtures are used by name
     OK,
     Handler,
@@ -38,15 +39,19 @@ from tests.unit.core.egress_servers import (  # noqa: F401 - the fixtures are us
     serve_fixture,
 )
 
+# How long what ends at once may take on a machine that has much else to do; what does not end takes longer.
+PATIENCE_SECONDS = 30
+
+
 # --- Bad networks ----------------------------------------------------------------------------
 
 
 def test_a_refused_connection_is_certain_not_to_have_sent() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = Port()
 
-    error = get_failure(port)
+    error = get_failure(port.number)
 
+    port.let_go()
     assert (error.code, error.retryable, error.sent) == ("refused", True, False)
 
 
@@ -67,13 +72,15 @@ def test_a_connect_that_hangs_times_out_without_having_sent() -> None:
 
 def test_a_server_that_never_answers_times_out_after_sending(serve: Serve) -> None:
     port = serve(
-        lambda connection: connection.recv(1) and connection.recv(1_000_000) and threading.Event().wait(5) and None
+        lambda connection: (
+            connection.recv(1) and connection.recv(1_000_000) and threading.Event().wait(PATIENCE_SECONDS) and None
+        )
     )
 
     error = get_failure(port, timeout_seconds=0.3)
 
     assert (error.code, error.retryable, error.sent, error.address) == ("timeout", True, True, "127.0.0.1")
-    assert 300 <= error.durations_ms["total"] < 1500
+    assert 300 <= error.durations_ms["total"] < PATIENCE_SECONDS * 1000
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\n"])
@@ -92,7 +99,7 @@ def test_a_dripping_server_meets_the_wall_clock(serve: Serve, start: bytes) -> N
 
     stop.set()
     assert (error.code, error.sent) == ("timeout", True)
-    assert 400 <= error.durations_ms["total"] < 1500
+    assert 400 <= error.durations_ms["total"] < PATIENCE_SECONDS * 1000
 
 
 def test_resets_and_half_answers_are_resets(serve: Serve) -> None:
@@ -109,6 +116,13 @@ def test_resets_and_half_answers_are_resets(serve: Serve) -> None:
         assert (error.code, error.retryable, error.sent) == ("reset", True, True)
 
 
+@pytest.fixture
+def kept_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep connections for longer than a busy machine may take from one request to the next."""
+    monkeypatch.setattr("core.egress.client._KEEPALIVE_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("kept_long")
 def test_nothing_is_sent_twice_when_a_kept_connection_breaks(serve: Serve) -> None:
     seen: list[bytes] = []
 
@@ -126,6 +140,7 @@ def test_nothing_is_sent_twice_when_a_kept_connection_breaks(serve: Serve) -> No
     assert len([request for request in seen if request]) == 2
 
 
+@pytest.mark.usefixtures("kept_long")
 def test_connections_are_kept_only_where_wanted(serve: Serve) -> None:
     connections: list[int] = []
 
@@ -212,7 +227,7 @@ def test_tls_uses_the_name_while_connecting_to_the_checked_address(
 
 def test_plain_text_where_tls_is_expected_and_a_hanging_handshake(serve: Serve) -> None:
     plain = serve(lambda connection: connection.sendall(b"hello\r\n" * 10))
-    hanging = serve(lambda connection: threading.Event().wait(5) and None)
+    hanging = serve(lambda connection: threading.Event().wait(PATIENCE_SECONDS) and None)
     codes = {}
     for port in (plain, hanging):
         error = failure("GET", f"https://127.0.0.1:{port}/", allow=[f"127.0.0.1:{port}"], connect_timeout_seconds=0.3)
@@ -249,24 +264,33 @@ def test_a_cancelled_request_ends_at_once_and_closes_its_connection(serve: Serve
 
     assert (error.code, error.retryable, error.sent) == ("cancelled", False, True)
     assert askers == {threading.get_ident()}
-    assert closed.wait(5)
+    assert closed.wait(PATIENCE_SECONDS)
 
 
 def test_a_signal_that_interrupts_waiting_cancels_the_request(serve: Serve) -> None:
     closed, reached = threading.Event(), threading.Event()
     port = serve(hanging_until_closed(closed, reached))
 
-    def time_limit(*_: object) -> None:
-        raise InterruptedError("time limit")
+    class TimeLimitError(BaseException):
+        """No OSError: asyncio swallows one that is raised while it wakes its loop."""
 
+    def time_limit(*_: object) -> None:
+        raise TimeLimitError
+
+    def strike() -> None:
+        # Not before it waits: a loaded machine may have sent the request before its sender gets so far.
+        if reached.wait(PATIENCE_SECONDS) and waits.wait(PATIENCE_SECONDS):
+            os.kill(os.getpid(), signal.SIGUSR1)
+
+    waits = threading.Event()
     before = signal.signal(signal.SIGUSR1, time_limit)
-    threading.Thread(target=lambda: reached.wait(25) and os.kill(os.getpid(), signal.SIGUSR1)).start()
+    threading.Thread(target=strike).start()
     try:
-        with pytest.raises(InterruptedError, match="time limit"):
-            get(port)
+        with pytest.raises(TimeLimitError):
+            get(port, timeout_seconds=3 * PATIENCE_SECONDS, cancelled=waits.set)
     finally:
         signal.signal(signal.SIGUSR1, before)
-    assert closed.wait(5)
+    assert closed.wait(PATIENCE_SECONDS)
 
 
 def test_many_threads_share_the_door(serve: Serve) -> None:
@@ -279,15 +303,19 @@ def test_many_threads_share_the_door(serve: Serve) -> None:
 
 
 def test_a_hanging_server_does_not_hold_up_others(serve: Serve) -> None:
-    closed, reached = threading.Event(), threading.Event()
+    closed, reached, answered = threading.Event(), threading.Event(), threading.Event()
     hanging, quick = serve(hanging_until_closed(closed, reached)), serve(answering(OK))
     with ThreadPoolExecutor(1) as threads:
-        slow = threads.submit(get_failure, hanging, timeout_seconds=1)
-        assert reached.wait(5)
+        slow = threads.submit(get_failure, hanging, timeout_seconds=2 * PATIENCE_SECONDS, cancelled=answered.is_set)
+        try:
+            assert reached.wait(PATIENCE_SECONDS)
 
-        answer = get(quick)
+            answer = get(quick)
 
-        assert (answer.content, slow.done()) == (b"ok", False)
+            assert (answer.content, slow.done()) == (b"ok", False)
+        finally:
+            answered.set()
+    assert slow.result().code == "cancelled"
 
 
 def test_the_async_twin_works_on_any_loop_and_in_a_batch(serve: Serve) -> None:
@@ -313,7 +341,7 @@ def test_the_async_twin_can_be_cancelled_both_ways(serve: Serve) -> None:
         asyncio.run(asyncio.wait_for(egress.request_async("GET", url, allow=allow), 0.2))
 
     assert (caught.value.code, caught.value.sent) == ("cancelled", True)
-    assert closed.wait(5)
+    assert closed.wait(PATIENCE_SECONDS)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -328,7 +356,7 @@ def test_a_forked_child_has_its_own_loop_and_connections(serve: Serve) -> None:
         finally:
             os._exit(0)
     os.close(writer)
-    ready, _, _ = select.select([reader], [], [], 20)
+    ready, _, _ = select.select([reader], [], [], PATIENCE_SECONDS)
     received = os.read(reader, 10) if ready else b"nothing"
     os.close(reader)
     if not ready:
@@ -365,4 +393,4 @@ def test_a_deadline_counts_from_the_call_not_from_the_connection(serve: Serve, m
     error = failure("GET", "http://slow.test/", timeout_seconds=0.2)
 
     assert (error.code, error.sent) == ("timeout", False)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < PATIENCE_SECONDS

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from core.expressions import ExpressionError, Scope, check, resolve
 
+# Of the processor's time: how long it takes by the clock says how busy the machine is.
+MOST_SECONDS = 2.0
 SCOPE = Scope(
     {
         "trigger": {
@@ -188,11 +190,11 @@ BOMBS = [
 
 @pytest.mark.parametrize("source", BOMBS)
 def test_what_would_blow_up_is_refused_at_once(source: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(ExpressionError) as caught:
         resolve("{{ " + source + " }}", SCOPE, strict=True)
     assert caught.value.code in {"too_large", "evaluation_failed", "not_allowed", "unknown_name", "bad_expression"}
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < MOST_SECONDS
 
 
 # Nothing may be caught here but the module's own errors: a MemoryError ends the process.
@@ -240,10 +242,10 @@ def test_bounds_hold_inside_an_expression_too(source: str, code: str) -> None:
 
 
 def test_a_hostile_text_of_braces_is_read_in_bounded_time() -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     for unit in ('{{["}}"', "{{(", "{{'", "{{\"}}{{'}}", "{{{", '}}{{[ " '):
         check(unit * 5000 + "}}")
-    assert time.perf_counter() - started < 20
+    assert time.thread_time() - started < 20
 
 
 ATOMS = "trigger trigger.n trigger.list trigger.text trigger.rows 'a' 1 2.5 null [] {} __class__ '' self range(3) x"
@@ -252,7 +254,7 @@ FILTERED = ["|upper", "|tojson", "|join(", "|map(", "|list", "|sort", "|length",
 PIECES = st.sampled_from([*ATOMS.split(" "), *JOINERS.split("|"), *FILTERED])
 
 
-@settings(max_examples=400, deadline=2000)
+@settings(max_examples=400)
 @given(st.lists(PIECES, max_size=14).map("".join))
 def test_any_text_between_braces_gives_json_or_a_coded_error(source: str) -> None:
     value, code = outcome("{{" + source + "}}")
@@ -263,7 +265,7 @@ def test_any_text_between_braces_gives_json_or_a_coded_error(source: str) -> Non
         assert 1 <= problem.column <= len(source) + 4
 
 
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
 @given(st.text(alphabet="{}%'\"\\()[]|.~ ax1\n", max_size=60))
 def test_any_text_resolves_without_a_crash(text: str) -> None:
     value, code = outcome(text)
@@ -273,11 +275,14 @@ def test_any_text_resolves_without_a_crash(text: str) -> None:
 
 
 def outcome(text: str) -> tuple[object, str | None]:
-    """Return the resolved value, or None and the code of the error."""
+    """Return the resolved value, or None and the code of the error; neither may take long."""
+    started = time.thread_time()
     try:
         return resolve(text, SCOPE).value, None
     except ExpressionError as error:
         return None, error.code
+    finally:
+        assert time.thread_time() - started < MOST_SECONDS
 
 
 def assert_json(value: object) -> None:

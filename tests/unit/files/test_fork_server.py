@@ -19,7 +19,14 @@ from files import fork_server, sandbox
 from files.child_process import PROJECT
 from files.extractors.base import Limits
 from tests import documents
-from tests.unit.files.commands import NEVER_HUNG_SECONDS, comes, is_running, left, python_that_runs_commands
+from tests.unit.files.commands import (
+    NEVER_HUNG_SECONDS,
+    comes,
+    descriptors,
+    is_running,
+    left,
+    python_that_runs_commands,
+)
 
 PYTHON = sys.executable
 
@@ -140,22 +147,22 @@ def test_a_child_has_nothing_but_its_file_and_its_answer(commands, folder, warm)
 
 
 @pytest.mark.parametrize(
-    ("command", "code", "message"),
+    ("command", "wall_seconds", "code", "message"),
     [
-        ("os.abort()", "extract_crashed", "The extraction of this file crashed (SIGABRT)"),
-        ("os.kill(os.getpid(), 9)", "extract_crashed", "The extraction of this file crashed (SIGKILL)"),
-        ("os._exit(3)", "extract_crashed", "The extraction of this file crashed (exit code 3)"),
-        ("while True: pass", "extract_timeout", "The extraction used more than 1 seconds of CPU"),
-        ("import time; time.sleep(60)", "extract_timeout", "The extraction took longer than 3 seconds"),
+        ("os.abort()", 60, "extract_crashed", "The extraction of this file crashed (SIGABRT)"),
+        ("os.kill(os.getpid(), 9)", 60, "extract_crashed", "The extraction of this file crashed (SIGKILL)"),
+        ("os._exit(3)", 60, "extract_crashed", "The extraction of this file crashed (exit code 3)"),
+        ("while True: pass", 60, "extract_timeout", "The extraction used more than 1 seconds of CPU"),
+        ("import time; time.sleep(60)", 3, "extract_timeout", "The extraction took longer than 3 seconds"),
     ],
 )
-def test_a_death_is_told_as_of_a_plain_child_and_hurts_nobody(commands, command, code, message):
+def test_a_death_is_told_as_of_a_plain_child_and_hurts_nobody(commands, command, wall_seconds, code, message):
     good = commands("text = 'fine'", "good.txt")
     extract(good)
     server = fork_server.running_pid()
 
     with pytest.raises(sandbox.ChildDied) as died:
-        extract(commands(command), cpu_seconds=1, wall_seconds=3)
+        extract(commands(command), cpu_seconds=1, wall_seconds=wall_seconds)
 
     assert (died.value.code, died.value.message) == (code, message)
     assert extract(good) == "fine"
@@ -179,11 +186,14 @@ def test_what_a_child_has_started_ends_with_it(commands, folder, is_told):
         {"text = 'told'" if is_told else "time.sleep(60)"}
     """)
 
+    # The server is up: the whole of the limit is the child's.
+    extract(commands("text = 'fine'", "good.txt"))
+
     if is_told:
         assert extract(path) == "told"
     else:
-        with pytest.raises(sandbox.ChildDied, match="longer than 2 seconds"):
-            extract(path, wall_seconds=2)
+        with pytest.raises(sandbox.ChildDied, match="longer than 5 seconds"):
+            extract(path, wall_seconds=5)
 
     (started,) = left(folder, "started")
     assert comes(lambda: not is_running(started))
@@ -246,7 +256,8 @@ def test_a_server_that_stands_still_is_not_the_fault_of_the_file(commands):
     stopped = fork_server.running_pid()
     os.kill(stopped, signal.SIGSTOP)
 
-    assert extract(path, wall_seconds=4) == "True"
+    # The limit holds for the second try too, which has a server to start first.
+    assert extract(path, wall_seconds=10) == "True"
     assert not is_running(stopped)
 
 
@@ -283,13 +294,14 @@ def test_a_hundred_askers_get_each_its_own_and_no_bad_file_delays_a_good_one(com
     hang = commands("import time; (folder / f'hung {os.getpid()}').touch(); time.sleep(60)", "hang.txt")
     crash = commands("os.abort()", "crash.txt")
     goods = [commands(f"text = 'file {number}'", f"good {number}.txt") for number in range(80)]
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = descriptors()
     release = threading.Event()
 
     def outcome(path: Path) -> str:
         try:
             heartbeat = (lambda: not release.is_set()) if path == hang else None
-            limits = Limits(wall_seconds=NEVER_HUNG_SECONDS)
+            # Those that hang are let go when all others are done, however long these take.
+            limits = Limits(wall_seconds=10 * NEVER_HUNG_SECONDS)
             return sandbox.run_extraction(
                 path, "txt", limits, heartbeat=heartbeat, heartbeat_seconds=0.2, warm=True
             ).text
@@ -308,7 +320,7 @@ def test_a_hundred_askers_get_each_its_own_and_no_bad_file_delays_a_good_one(com
     assert results[::2] == [f"file {number}" for number in range(80)]
     assert results[1::2] == ["ChildDied"] * 80
     assert not any(map(is_running, left(folder, "hung")))
-    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1  # the server's socket
+    assert descriptors() <= before + 1  # the server's socket
 
 
 def test_server_and_child_die_with_a_killed_worker(commands, folder):

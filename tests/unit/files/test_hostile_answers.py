@@ -45,11 +45,11 @@ def test_a_childs_error_fits_its_columns() -> None:
     assert (failure.value.code, failure.value.message) == ("c" * 64, "m" * 2000)
 
 
-def test_millions_of_lines_take_no_more_memory_than_they_are_long() -> None:
-    told = (DONE % "{}").encode() + b"\n{}" * 3_000_000
+def test_very_many_lines_take_no_more_memory_than_they_are_long() -> None:
+    told = (DONE % "{}").encode() + b"\n{}" * 400_000
     tracemalloc.start()
     answers.read(told, 0, Limits())
     _, most_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert most_bytes < 4 * 1024**2
+    assert most_bytes < 2 * 1024**2

@@ -30,12 +30,18 @@ def test_a_long_search_marks_the_first_of_its_words(search: str, asked: str) -> 
 def test_a_headline_of_the_longest_search_takes_no_seconds(upload) -> None:
     file = upload(b"words", "a.txt")
     FileContent.objects.create(file=file, text="a " * 5000)
-    began = time.monotonic()
 
-    [found] = File.objects.annotate(headline=text_search.headline("a " * 250))
+    def headline(search: str) -> tuple[str, float]:
+        began = time.monotonic()
+        [found] = File.objects.annotate(headline=text_search.headline(search))
+        return text_search.marked(found.headline) or "", time.monotonic() - began
 
-    assert time.monotonic() - began < 1.0
-    assert "<mark>a</mark>" in (text_search.marked(found.headline) or "")
+    _, usual_seconds = headline("a")
+    marked, seconds = headline("a " * 250)
+
+    # What else the machine is busy with, it is so for both.
+    assert seconds < 1.0 + 10 * usual_seconds
+    assert "<mark>a</mark>" in marked
 
 
 def test_names_are_compared_with_a_few_terms_only() -> None:

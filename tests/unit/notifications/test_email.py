@@ -16,14 +16,23 @@ from notifications.channels.email import Refusal
 from notifications.errors import DeliveryFailed, InvalidMessage
 from tests import mail_server
 from tests.mail_server import PASSWORD, USER, Certificate
+from tests.ports import Port
 from tests.unit.core.egress_servers import Serve, serve_fixture  # noqa: F401 - the fixture is used by name
 from tests.unit.notifications.conftest import StartServer
+
+# How long what ends at once may take on a machine that has much else to do; what does not end takes longer.
+PATIENCE_SECONDS = 30
 
 ID = UUID("01890000-0000-7000-8000-00000000abcd")
 
 
 def send(**fields: Any) -> list[Refusal]:
-    given = {"to": "ada@example.com", "subject": "Report", "text": "It is done.", "timeout_seconds": 10.0}
+    given = {
+        "to": "ada@example.com",
+        "subject": "Report",
+        "text": "It is done.",
+        "timeout_seconds": 3.0 * PATIENCE_SECONDS,
+    }
     return services.send_email(ID, **given | fields)
 
 
@@ -118,10 +127,11 @@ def test_a_farewell_that_is_never_answered_takes_no_time(serve: Serve, smtp: Set
             pass
 
     smtp.EMAIL_PORT = serve(handler)
+    smtp.EMAIL_TIMEOUT = 3 * PATIENCE_SECONDS
     began_at = time.monotonic()
 
     assert send() == []
-    assert time.monotonic() - began_at < 5
+    assert time.monotonic() - began_at < PATIENCE_SECONDS
 
 
 # --- Refusals in words -----------------------------------------------------------------------
@@ -225,10 +235,11 @@ def test_a_certificate_of_another_host_is_refused(
 
 
 def test_a_server_that_is_down_names_no_host(smtp: Settings) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        smtp.EMAIL_PORT = listener.getsockname()[1]
+    port = Port()
+    smtp.EMAIL_PORT = port.number
 
     error = failure()
+    port.let_go()
 
     assert facts(error) == ("smtp_refused", True, False)
     assert error.message == "The mail server cannot be reached"
@@ -246,12 +257,13 @@ def test_a_name_that_does_not_resolve(smtp: Settings, monkeypatch: pytest.Monkey
 
 def test_a_server_that_never_greets_is_left_at_the_deadline(serve: Serve, smtp: Settings) -> None:
     smtp.EMAIL_PORT = serve(lambda connection: connection.recv(1) and None)
+    smtp.EMAIL_TIMEOUT = 3 * PATIENCE_SECONDS
     began_at = time.monotonic()
 
     error = failure(timeout_seconds=0.5)
 
     assert facts(error) == ("smtp_timeout", True, False)
-    assert time.monotonic() - began_at < 5
+    assert time.monotonic() - began_at < PATIENCE_SECONDS
 
 
 def test_a_server_that_drips_is_left_at_the_deadline(serve: Serve, smtp: Settings) -> None:
@@ -261,12 +273,13 @@ def test_a_server_that_drips_is_left_at_the_deadline(serve: Serve, smtp: Setting
             time.sleep(0.05)  # a hostile server's pace
 
     smtp.EMAIL_PORT = serve(drip)
+    smtp.EMAIL_TIMEOUT = 3 * PATIENCE_SECONDS
     began_at = time.monotonic()
 
     error = failure(timeout_seconds=0.5)
 
     assert facts(error) == ("smtp_timeout", True, False)
-    assert time.monotonic() - began_at < 5
+    assert time.monotonic() - began_at < PATIENCE_SECONDS
 
 
 def test_the_operators_limit_is_the_upper_one(serve: Serve, smtp: Settings) -> None:
@@ -274,8 +287,8 @@ def test_the_operators_limit_is_the_upper_one(serve: Serve, smtp: Settings) -> N
     smtp.EMAIL_TIMEOUT = 1
     began_at = time.monotonic()
 
-    assert failure(timeout_seconds=60).code == "smtp_timeout"
-    assert time.monotonic() - began_at < 10
+    assert failure(timeout_seconds=3 * PATIENCE_SECONDS).code == "smtp_timeout"
+    assert time.monotonic() - began_at < PATIENCE_SECONDS
 
 
 def test_a_connection_lost_after_the_content_leaves_the_outcome_open(serve: Serve, smtp: Settings) -> None:

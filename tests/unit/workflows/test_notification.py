@@ -11,6 +11,7 @@ from core import clock
 from tests import factories, mail_server
 from tests.e2e.recorder import Recorder
 from tests.mail_server import Mailbox
+from tests.ports import Port
 from tests.unit.core.egress_servers import Serve, serve_fixture  # noqa: F401 - the fixture is used by name
 from workflows.engine.steps.notification import notification_id_of
 from workflows.models import Branch, Execution, StepAttempt
@@ -169,10 +170,11 @@ def test_a_verdict_that_never_came_is_repeated_only_where_that_is_allowed(
 
 
 def test_a_mail_server_that_is_down_is_tried_again(settings: Settings) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        point_to(listener.getsockname()[1], settings)
+    port = Port()
+    point_to(port.number, settings)
 
     execution = run({**mail(), "effect": "once"})
+    port.let_go()
 
     assert row(execution).error_code == "smtp_refused"
     assert Branch.objects.get(execution=execution).waiting_on == "retry"

@@ -84,7 +84,7 @@ def test_of_starts_with_the_same_key_at_the_same_moment_all_get_the_first_execut
     def start() -> None:
         try:
             with transaction.atomic():
-                barrier.wait(timeout=10)
+                barrier.wait(timeout=30)
                 got.append(factories.start(workflow, idempotency_key="k").pk)
         except Exception as error:  # noqa: BLE001  (the test looks at it)
             got.append(error)
@@ -95,7 +95,7 @@ def test_of_starts_with_the_same_key_at_the_same_moment_all_get_the_first_execut
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=60)
 
     only = Execution.objects.get()
     assert got == [only.pk] * 4

@@ -262,7 +262,7 @@ def test_eight_starts_at_the_same_moment_never_exceed_the_limit() -> None:
     def start() -> None:
         try:
             with transaction.atomic():
-                barrier.wait(timeout=10)
+                barrier.wait(timeout=30)
                 factories.start(workflow)
         finally:
             connection.close()
@@ -271,7 +271,7 @@ def test_eight_starts_at_the_same_moment_never_exceed_the_limit() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=20)
+        thread.join(timeout=60)
 
     assert Branch.objects.filter(waiting_on="").count() == 3
     assert Branch.objects.filter(waiting_on="slot").count() == 5

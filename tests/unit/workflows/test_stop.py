@@ -257,7 +257,7 @@ def test_a_deletion_and_the_sweep_lock_executions_in_the_same_order() -> None:
     with transaction.atomic():
         Execution.objects.select_for_update().get(pk=first.pk)
         with ThreadPoolExecutor(1) as another:
-            asked = another.submit(in_another_session, sweep.stop_overdue_executions).result(timeout=20)
+            asked = another.submit(in_another_session, sweep.stop_overdue_executions).result(timeout=60)
     first.refresh_from_db()
     second.refresh_from_db()
 

@@ -7,6 +7,7 @@ import pytest
 from django.contrib.auth.models import Group
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from pytest_django import Settings
 
 from automation import services as events
 from automation.services.dispatch import _PICK
@@ -21,6 +22,8 @@ from workflows.models import Approval, Branch, EventWait, Execution, StepAttempt
 pytestmark = pytest.mark.django_db
 
 MANY = 300
+# On a machine that has much else to do; the shortest of the waits is a minute.
+MOST_SECONDS = 30
 
 
 def ask_many(step_type: str = "approval", **config: Any) -> list[Execution]:
@@ -45,7 +48,7 @@ def plan_of(sql: str) -> str:
         return "\n".join(line for (line,) in cursor.fetchall())
 
 
-def test_a_delay_of_three_days_takes_milliseconds() -> None:
+def test_a_delay_of_three_days_takes_no_time() -> None:
     steps = [
         {"name": "nap", "type": "delay", "config": {"seconds": 3 * 86_400}},
         {"name": "end", "type": "log", "config": {"message": "awake"}},
@@ -63,10 +66,10 @@ def test_a_delay_of_three_days_takes_milliseconds() -> None:
     execution.refresh_from_db()
     assert (still_waits, execution.status) == (True, "completed")
     assert factories.outputs(execution)["end"]["message"] == "awake"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < MOST_SECONDS
 
 
-def test_a_ladder_of_retries_takes_milliseconds() -> None:
+def test_a_ladder_of_retries_takes_no_time() -> None:
     policy = {"max_attempts": 6, "initial_interval": 60, "backoff": 4, "max_interval": 300}
     step = {"name": "file", "type": "file_process", "config": {"file_id": 1}, "retry": policy}
     began = time.monotonic()
@@ -82,10 +85,15 @@ def test_a_ladder_of_retries_takes_milliseconds() -> None:
 
     execution.refresh_from_db()
     assert execution.status == "failed"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < MOST_SECONDS
 
 
-def test_hundreds_of_pending_approvals_add_no_statement_to_a_claim_or_a_sweep() -> None:
+def test_hundreds_of_pending_approvals_add_no_statement_to_a_claim_or_a_sweep(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A drain sweeps too where nobody has for a while: now and then, in whichever of them it falls.
+    settings.SWEEP_INTERVAL_SECONDS = 3600.0
+    monkeypatch.setattr("workflows.engine.sweep._swept_at", time.monotonic())
     other = factories.make_workflow([{"name": "say", "type": "log", "config": {"message": "hi"}}])
 
     def work() -> list[str]:
