@@ -86,7 +86,7 @@ def _size(file: File) -> str:
 
 def _content(request: HttpRequest, file: File) -> dict[str, Any]:
     content = FileContent.objects.filter(file=file).defer("search").first()
-    tables = content.tables if content else []
+    tables = _tables_of(content) if content else []
     return {
         "has_content": content is not None,
         "text": cut_text(content.text) if content else "",
@@ -102,6 +102,13 @@ def _content(request: HttpRequest, file: File) -> dict[str, Any]:
         "table_count": len(tables),
         "metadata": pretty_json(file.extraction_metadata) if file.extraction_metadata else "",
     }
+
+
+def _tables_of(content: FileContent) -> list[dict[str, Any]]:
+    """Return the stored tables with their rows, without what is none: a damaged one must not cost the page."""
+    stored = content.tables if isinstance(content.tables, list) else []
+    found = [table for table in stored if isinstance(table, dict) and isinstance(table.get("rows"), list)]
+    return [table | {"rows": [row for row in table["rows"] if isinstance(row, list)]} for table in found]
 
 
 @admin.register(File)

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery.schedules import ParseException
 from django.conf import settings
-from django.core.exceptions import ObjectDoesNotExist
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from django_celery_beat.schedulers import DatabaseScheduler
 
@@ -51,8 +51,15 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
         return super().enabled_models_qs().filter(workflow_schedule=None)
 
     def enabled_models(self) -> list[Any]:
-        """Return the tasks of Celery's own clock, without rows, written by other means, that would stop it."""
-        return [model for model in super().enabled_models() if _is_readable(model)]
+        """Return the tasks of Celery's own clock, without rows, written by other means, that would stop it.
+
+        A time zone that this machine does not know spoils every task of that clock, but neither sweep nor workflows.
+        """
+        try:
+            return [model for model in super().enabled_models() if _is_readable(model)]
+        except ValidationError as error:
+            log.warning("schedules.unreadable", error=str(error))
+            return []
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Start what is due, sweep, then let celery beat do its own; sleep until the next of all that."""
@@ -75,6 +82,9 @@ class Scheduler(DatabaseScheduler):  # type: ignore[misc]  # django-celery-beat 
         except (DatabaseError, InterfaceError) as error:
             log.warning("schedules.failed", error=str(error))
             connection.close()
+            return float(settings.SWEEP_INTERVAL_SECONDS)
+        except Exception:  # as in the sweep: what nobody foresaw is told, and the beat goes on
+            log.exception("schedules.failed")
             return float(settings.SWEEP_INTERVAL_SECONDS)
         return float(settings.SWEEP_INTERVAL_SECONDS) if next_slot is None else next_slot
 

@@ -38,18 +38,23 @@ def ensure(name: str) -> None:
     requirements = ROOT / "requirements" / f"{name}.txt"
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()
     stamp = VENV / f"installed-{name}"
-    if VENV_PYTHON.exists() and read(stamp) == digest:
+    if read(stamp) == digest and is_whole():
         return
     check_python()
     check_writable()
     with Path(__file__).open(encoding="utf-8") as lock:
         # A `make test` beside a `make run` waits here.
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if VENV_PYTHON.exists() and read(stamp) == digest:
+        if read(stamp) == digest and is_whole():
             return
         make_venv()
         install(requirements)
         stamp.write_text(digest, encoding="ascii")
+
+
+def is_whole() -> bool:
+    """Tell whether `.venv` serves the Python that it links to: another one since an upgrade finds no package in it."""
+    return VENV_PYTHON.exists() and run(str(VENV_PYTHON), "-c", "import pip")[0] == 0
 
 
 def check_python() -> None:

@@ -49,7 +49,7 @@ def _serve(
 ) -> None:
     """Bring everything up in order, say how to use it, and serve until a signal."""
     wanted = plan.WantedServers.from_environment()
-    urls = servers.start(supervisor, data, postgres=wanted.postgres, valkey=wanted.valkey)
+    urls = servers.start(supervisor, data, postgres=wanted.postgres, valkey=wanted.valkey, taken=addresses.ports)
     _remember_urls(data, urls)
     environ = plan.environment(data, urls)
     _empty_metrics(Path(environ["PROMETHEUS_MULTIPROC_DIR"]))

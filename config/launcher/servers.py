@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,21 +69,33 @@ class Valkey(Server):
 
 
 def start(
-    supervisor: Supervisor, data: DataFolder, *, postgres: bool, valkey: bool, fast: bool = False
+    supervisor: Supervisor,
+    data: DataFolder,
+    *,
+    postgres: bool,
+    valkey: bool,
+    fast: bool = False,
+    taken: Sequence[int] = (),
 ) -> dict[str, str]:
     """Start the wanted servers and wait until they answer. Returns DATABASE_URL and REDIS_URL of those started.
 
-    `fast` gives durability up, for tests.
+    `fast` gives durability up, for tests. `taken` are ports that others will listen on, though they are free now.
 
     Raises:
         LaunchError: a server cannot be started; the text holds its own last words.
+        StopRequested: a signal came meanwhile.
     """
     started: list[Server] = []
     ports = data.recall("ports")
     if postgres:
-        started.append(_postgres(data, port=_port(ports.get("postgres")), fast=fast))
+        try:
+            started.append(_postgres(data, port=_port(ports.get("postgres"), taken), fast=fast))
+        except LaunchError:
+            supervisor.tick(0)  # the terminal's Ctrl-C ends initdb too, and that is no failure
+            raise
     if valkey:
-        started.append(_valkey(data, port=_port(ports.get("valkey"))))
+        others = [*taken, *(server.port for server in started)]
+        started.append(_valkey(data, port=_port(ports.get("valkey"), others)))
     data.remember("ports", {server.child.name: server.port for server in started})
     for server in started:
         supervisor.start(server.child)
@@ -238,10 +251,12 @@ def _kill_all(folder: Path, program: str) -> None:
     processes.wait_until(lambda: not processes.working_in(folder, program), seconds=5, pause=0.05)
 
 
-def _port(remembered: object) -> int:
-    """Return the port of the last start if it is still free, else another free one."""
+def _port(remembered: object, taken: Sequence[int]) -> int:
+    """Return the port of the last start if it is still free and not `taken`, else another such one."""
     candidates = [remembered] if isinstance(remembered, int) else []
     for port in (*candidates, *random.sample(PORT_RANGE, 50)):
+        if port in taken:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with contextlib.suppress(OSError):

@@ -18,7 +18,7 @@ from accounts.models import AuditEntry, User
 from accounts.services import owner_of_user
 from tests import factories
 from tests.admin.rows import GREET, editor_of, text_of
-from tests.admin.schedule_pages import TASKS, form_of
+from tests.admin.schedule_pages import CRONTABS, TASKS, form_of
 from tests.unit.workflows.schedules import every, schedule_of, utc
 from workflows import services
 from workflows.models import Execution, Workflow
@@ -164,6 +164,16 @@ def test_the_pages_of_shared_rows_say_the_field_and_the_bound(
     answer = admin.post(f"/admin/django_celery_beat/{model}/add/", given)
 
     assert answer.context["adminform"].form.errors.keys() == {field}
+
+
+@pytest.mark.parametrize("name", ["timezone", "initial-timezone"])
+def test_a_zone_that_is_none_never_breaks_the_page_of_a_crontab(admin: Client, name: str) -> None:
+    fields = dict.fromkeys(("minute", "hour", "day_of_month", "month_of_year", "day_of_week"), "1")
+
+    answer = admin.post(f"{CRONTABS}add/", {"timezone": "UTC", **fields, name: "x" * 300})
+
+    assert answer.status_code == (200 if name == "timezone" else 302)
+    assert CrontabSchedule.objects.count() == (0 if name == "timezone" else 1)
 
 
 def test_the_page_of_a_row_written_elsewhere_says_what_is_wrong_with_it(admin: Client) -> None:

@@ -97,6 +97,25 @@ def test_a_snippet_goes_to_the_end_of_the_steps_and_undo_takes_it_back(
     assert complaints == []
 
 
+def test_the_page_of_an_execution_stays_while_the_database_is_away_and_says_so(
+    page: Page, live_server: LiveServer
+) -> None:
+    execution = factories.start(factories.make_workflow(GREET), {"who": "Grace"})
+    sign_in(page, live_server)
+    page.goto(f"{live_server.url}/admin/workflows/execution/{execution.pk}/change/")
+    page.evaluate("window.isTheSamePage = true")
+
+    page.route("**/live/**", lambda route: route.fulfill(status=503, body="The database is away"))
+    note = page.get_by_text("The server does not answer; this may be out of date.")
+    note.wait_for()
+    page.unroute("**/live/**")
+    factories.drain_all()
+    page.get_by_text("Every step that was to run has completed.").wait_for()
+
+    assert page.evaluate("window.isTheSamePage")
+    assert note.count() == 0
+
+
 def test_the_page_of_an_execution_goes_from_waiting_to_completed_without_a_reload(
     page: Page, complaints: list[str], live_server: LiveServer
 ) -> None:

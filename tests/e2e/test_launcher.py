@@ -418,6 +418,24 @@ def test_a_missing_program_is_one_line(make_run: Callable[..., Launched], tmp_pa
     assert run.lines[-1] == f"make: PG_BIN={tmp_path} does not hold postgres"
 
 
+def test_ctrl_c_while_the_database_is_being_made_is_no_failure(
+    make_run: Callable[..., Launched], tmp_path: Path, folder: Path
+) -> None:
+    # A terminal sends it to the whole group: initdb removes what it began and reports that it failed.
+    programs = {"postgres": "exit 0", "initdb": "kill -INT 0; exit 1"}
+    for name, script in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n", encoding="ascii")
+        (tmp_path / name).chmod(0o755)
+    port = Port()
+
+    run = make_run(PORT=str(port.number), PG_BIN=str(tmp_path), DATABASE_URL="")
+
+    assert run.end() == 0
+    port.let_go()
+    assert [line.split("|")[-1].split(" in ")[0].strip() for line in run.lines] == ["stopping ...", "stopped"]
+    assert running_for(folder) == []
+
+
 def test_secrets_are_made_once_and_closed_to_others(folder: Path) -> None:
     data = DataFolder(folder)
     data.open()

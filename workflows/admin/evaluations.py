@@ -15,8 +15,19 @@ from workflows.models import Evaluation
 MOST_SHOWN = 20
 
 
+def verdicts_of(evaluation: Evaluation) -> list[dict[str, Any]]:
+    """Return the stored verdicts, without what is none: one damaged row must not cost the page of all."""
+    stored = evaluation.verdicts if isinstance(evaluation.verdicts, list) else []
+    return [verdict for verdict in stored if isinstance(verdict, dict) and verdict.get("workflow_id")]
+
+
+def _shown(evaluation: Evaluation) -> dict[str, Any]:
+    return {"row": evaluation, "verdicts": verdicts_of(evaluation)}
+
+
 def _of_file(request: HttpRequest, file: File) -> dict[str, Any]:
-    return {"evaluations": Evaluation.objects.filter(file_id=file.pk).order_by("-id")[:MOST_SHOWN]}
+    found = Evaluation.objects.filter(file_id=file.pk).order_by("-id")[:MOST_SHOWN]
+    return {"evaluations": [_shown(evaluation) for evaluation in found]}
 
 
 def _lineage(request: HttpRequest, file: File) -> dict[str, Any]:
@@ -38,7 +49,7 @@ def _lineage(request: HttpRequest, file: File) -> dict[str, Any]:
 
 
 def _verdicts(request: HttpRequest, evaluation: Evaluation) -> dict[str, Any]:
-    return {"evaluations": [evaluation], "request_json": pretty_json(evaluation.request)}
+    return {"evaluations": [_shown(evaluation)], "request_json": pretty_json(evaluation.request)}
 
 
 add_panel("files.File", Panel("admin/workflows/evaluation/verdicts.html", _of_file))
@@ -61,13 +72,15 @@ class EvaluationAdmin(ServiceModelAdmin):
 
     @display(description="Document")
     def document(self, evaluation: Evaluation) -> str:
-        return str(evaluation.request.get("original_filename", ""))
+        facts = evaluation.request if isinstance(evaluation.request, dict) else {}
+        return str(facts.get("original_filename", ""))
 
     @display(description="Fired")
     def fired(self, evaluation: Evaluation) -> str:
         if evaluation.evaluated_at is None:
             return "not evaluated yet"
-        return f"{sum(bool(verdict['fired']) for verdict in evaluation.verdicts)} of {len(evaluation.verdicts)}"
+        verdicts = verdicts_of(evaluation)
+        return f"{sum(bool(verdict.get('fired')) for verdict in verdicts)} of {len(verdicts)}"
 
     @display(description="Asked (UTC)", ordering="id")
     def made(self, evaluation: Evaluation) -> str:

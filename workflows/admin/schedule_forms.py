@@ -252,6 +252,11 @@ class CrontabForm(ServiceForm):
             "day_of_week": "0 and 7 are Sunday; MON-FRI is Monday to Friday.",
         }
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # The copy of a default that Django hides beside a field is read without a check.
+        self.fields["timezone"].show_hidden_initial = False
+
 
 class IntervalForm(ServiceForm):
     """A shared interval."""

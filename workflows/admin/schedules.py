@@ -1,7 +1,7 @@
 """django-celery-beat's pages in the product's words and looks, with writes through services; superusers only."""
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from django.apps import apps
 from django.contrib import admin, messages
@@ -22,14 +22,10 @@ from workflows.schedule import in_words
 from workflows.services import schedules as services
 from workflows.services import slots
 
-if TYPE_CHECKING:
-    from django.contrib.admin import TabularInline
-else:
-    from unfold.admin import TabularInline
-
 NEXT_SLOTS = 50
 PAST_SLOTS = 100
 SLOTS_AT_ONCE = 5
+MOST_USERS = 100
 OUTCOME_LOOKS = {"ran": "completed", "missed": "failed", "skipped": "skipped", "queued": "waiting"}
 
 for model in (ClockedSchedule, CrontabSchedule, IntervalSchedule, PeriodicTask, SolarSchedule):
@@ -254,29 +250,16 @@ class PeriodicTaskAdmin(BeatAdmin):
         self.message_user(request, f"{word} {changed} of {len(queryset)} schedules.", messages.SUCCESS)
 
 
-class PeriodicTaskInline(TabularInline):  # type: ignore[type-arg]
-    """What goes by a shared row, to look at."""
-
-    model = PeriodicTask
-    fields = ("name", "enabled")
-    readonly_fields = fields
-    can_delete = False
-    extra = 0
-    show_change_link = True
-    verbose_name_plural = "Schedules that use it"
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return of_present_workflows(super().get_queryset(request))
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
+def _users(request: HttpRequest, row: Any) -> dict[str, Any]:
+    """Return the first schedules that go by a shared row, by name, and whether there are more."""
+    found = of_present_workflows(row.periodictask_set.only("name", "enabled")).order_by("name", "pk")
+    users = list(found[: MOST_USERS + 1])
+    return {"users": users[:MOST_USERS], "is_cut": len(users) > MOST_USERS}
 
 
 class ScheduleAdmin(BeatAdmin):
-    inlines = (PeriodicTaskInline,)
+    # No inline: its form would carry two fields for each of a thousand schedules, more than a request may have.
+    panels = (Panel("admin/workflows/schedule/users.html", _users),)
 
     def note(self, request: HttpRequest, instance: Any) -> str:
         return "It is shared: a change is a change of every schedule that uses it."

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from django.db import models, transaction
+from django.db import InterfaceError, OperationalError, models, transaction
 from django.forms.models import model_to_dict
 from django_celery_beat.models import (
     ClockedSchedule,
@@ -20,13 +20,15 @@ from django_celery_beat.models import (
 )
 
 from accounts import services as accounts
-from core import clock, jsonsafe
+from core import clock, jsonsafe, logs
 from core.errors import InvalidInput, Problem
 from workflows import timetables
 from workflows.choices import MissedPolicy, OverlapPolicy
 from workflows.models import Workflow, WorkflowSchedule
 from workflows.schedule import BAD_CRON, LONGEST_CRON, Cron, is_cron
 from workflows.services.audit import workflow_values
+
+log = logs.get(__name__)
 
 ScheduleT = TypeVar("ScheduleT", bound=models.Model)
 
@@ -171,6 +173,19 @@ def follow_rows(schedule: WorkflowSchedule, *, actor: str) -> bool:
 
 
 def _follow_some(keys: list[int], last_update: Any) -> int:
+    """Derive these schedules anew; a row that nobody can read, such as one with an unknown zone, stops no other."""
+    try:
+        return _follow(keys, last_update)
+    except (OperationalError, InterfaceError):
+        raise
+    except Exception:
+        if len(keys) == 1:
+            log.exception("schedule.unreadable", schedule_id=keys[0])
+            return 0
+        return sum(_follow_some([key], last_update) for key in keys)
+
+
+def _follow(keys: list[int], last_update: Any) -> int:
     found = WorkflowSchedule.objects.filter(pk__in=keys).order_by("pk")
     with transaction.atomic():
         rows = found.select_related("workflow__owner", *timetables.ROWS)

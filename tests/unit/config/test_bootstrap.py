@@ -87,6 +87,23 @@ def test_the_same_requirements_are_installed_once(project: Path) -> None:
     assert second.stdout == ""
 
 
+def test_an_environment_of_another_python_is_made_anew(project: Path) -> None:
+    (project / "requirements" / "embedded.txt").write_text("# nothing\n", encoding="ascii")
+    assert bootstrap(project).returncode == 0
+    # As after an upgrade of the machine: the interpreter looks for its packages in a folder that is not there.
+    [packages] = (project / ".venv" / "lib").glob("python3.*")
+    packages.rename(packages.with_name("python3.0"))
+
+    done = bootstrap(project)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(" with ")[0].split(" into ")[0] for line in done.stdout.splitlines()] == [
+        "Making .venv",
+        "Installing requirements/embedded.txt",
+    ]
+    assert packages.is_dir()
+
+
 @pytest.mark.parametrize(("worker", "database"), [(0, "/1"), (1, "/2"), (14, "/15"), (15, "/1")])
 def test_each_parallel_test_process_has_a_broker_database_of_its_own(worker: int, database: str) -> None:
     url = isolation.broker_url("redis://:pw@127.0.0.1:6379/0", worker)

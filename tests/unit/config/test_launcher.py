@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config.launcher import commands, plan
+from config.launcher import commands, plan, servers
 from config.launcher.__main__ import main
 from config.launcher.errors import LaunchError
 from config.launcher.state import DataFolder
@@ -25,6 +25,13 @@ def test_a_host_that_no_resolver_would_take_is_one_line() -> None:
 
     with pytest.raises(LaunchError, match=f"^HOST='{host}' is no name of a host$"):
         plan.Addresses(host, (8006,)).check_free()
+
+
+def test_a_server_keeps_its_port_unless_the_web_is_to_listen_there() -> None:
+    port = servers._port(None, ())
+
+    assert servers._port(port, (8006,)) == port
+    assert servers._port(port, (8006, port)) not in {8006, port}
 
 
 def test_a_folder_behind_a_link_is_named_as_the_kernel_names_it(tmp_path: Path) -> None:

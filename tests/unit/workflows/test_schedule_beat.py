@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from celery import current_app
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from tests import factories
@@ -39,6 +39,32 @@ def test_rows_written_by_other_means_that_celery_cannot_count_with_stop_nothing(
     PeriodicTask.objects.create(name="junk", task="workflows.drain", crontab=junk)
 
     assert set(scheduler.all_as_schedule()) == {plain.name}
+
+
+def test_a_row_whose_zone_nobody_knows_stops_neither_beat_nor_other_workflows(scheduler: beat.Scheduler) -> None:
+    with at(2025, 9, 1, 8):
+        lost = make_schedule(factories.make_workflow([]), crontab=crontab("1 8 * * *", "Europe/Berlin"))
+        good = make_schedule(factories.make_workflow([]), crontab=crontab("1 8 * * *"))
+        CrontabSchedule.objects.filter(pk=lost.periodic_task.crontab_id).update(minute="2")
+        CrontabSchedule.objects.filter(pk=good.periodic_task.crontab_id).update(minute="3")
+        with connection.cursor() as cursor:  # written past the library, which refuses it
+            cursor.execute("UPDATE django_celery_beat_crontabschedule SET timezone = 'Mars/Olympus' WHERE minute = '2'")
+
+        assert services.follow_edits(everything=True) == 1
+
+    with at(2025, 9, 1, 8, 3):
+        assert scheduler.tick() <= 1
+        assert scheduler.all_as_schedule() == {}
+    assert [row[:2] for row in ledger(good)] == [("09-01 08:03:00", "ran")]
+
+
+def test_what_nobody_foresaw_does_not_end_beat(scheduler: beat.Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise KeyError("schedule")
+
+    monkeypatch.setattr(services, "run_due_slots", broken)
+
+    assert scheduler.tick() <= 1
 
 
 def test_a_tick_starts_what_is_due_and_sleeps_until_the_next_slot(scheduler: beat.Scheduler, settings: Any) -> None:

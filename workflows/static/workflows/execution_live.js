@@ -51,6 +51,8 @@
 
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.target?.id !== LIVE_ID) return;
+    // The server is in trouble: the page stays, and the note under it says that it may be out of date.
+    if (event.detail.xhr.status >= 500) return;
     if (!event.detail.xhr.responseText.includes(`id="${LIVE_ID}"`)) {
       // Signed out meanwhile: the answer is the log-in page.
       event.detail.shouldSwap = false;
