@@ -15,7 +15,7 @@ from django.db import connection
 from workflows.choices import BranchKind, Lane, StepStatus, WaitingOn
 from workflows.engine import spill
 from workflows.engine.checkpoint import Child, Ended, Next
-from workflows.engine.context import History, load_history, scope_of
+from workflows.engine.context import History, Stored, load_history, scope_of
 from workflows.engine.lease import Claim
 from workflows.engine.program import END, FOREACH, GRAPH, Node, Program, handles_error
 from workflows.engine.program import Child as Part
@@ -24,6 +24,8 @@ from workflows.engine.steps.base import Spawn
 from workflows.models import Branch
 
 LARGEST_CHUNK = 100
+# The code of a graph's child that did what it should, and with it ended the list that the graph stands in.
+STOPPED = "stopped"
 OVER = (StepStatus.COMPLETED, StepStatus.SKIPPED)
 
 
@@ -199,8 +201,11 @@ def _child(part: Part, program: Program, *, path: str, kind: BranchKind = Branch
 
 
 def graph_children(node: Node, *, program: Program, scope: str, ended: list[Ended], alive: set[str]) -> list[Child]:
-    """Return the steps of a graph that can begin now: all they wait for has ended well. None after a failure."""
-    if any(item["error"] is not None for item in ended):
+    """Return the steps of a graph that can begin now: all they wait for has ended well.
+
+    None after a failure or a `stop`.
+    """
+    if any(item["error"] is not None or item["error_code"] == STOPPED for item in ended):
         return []
     over = {item["name"] for item in ended}
     ready = [
@@ -212,14 +217,24 @@ def graph_children(node: Node, *, program: Program, scope: str, ended: list[Ende
 
 
 def ended_in_graph(node: Node, program: Program, scope: str, history: History) -> list[Ended]:
-    """Return the steps of a graph that earlier runs of it have ended well."""
+    """Return the steps of a graph that earlier runs of it have ended well, and the end of all by a `stop`."""
     found: list[Ended] = []
+    stops = [item for item in program.stops if node in program.spawners_of(item)]
+    stored_stops = [history.stored.get(join(scope, item.local)) for item in stops]
+    if any(stored and stored.status == StepStatus.COMPLETED for stored in stored_stops):
+        found.append(Ended(name="", error=None, error_code=STOPPED))
     for part in node.children:
         step = program.nodes[part.first]
         stored = history.stored.get(join(scope, step.local))
         if stored and _is_over(step, stored.status):
             found.append(Ended(name=part.name, error=None, error_code=None))
     return found
+
+
+def after_done(node: Node, stored: Stored, program: Program) -> int:
+    """Return where an earlier run went on after a step that it completed; a conditional may have skipped ahead."""
+    branch = (stored.output_data or {}).get("branch") if node.skips else None
+    return node.targets[branch] if branch in node.skips else program.after(node)
 
 
 def _is_over(node: Node, status: str) -> bool:
@@ -238,12 +253,14 @@ def ended_scopes(claim: Claim, program: Program, node: Node, scopes: list[str]) 
         )
         rows = cursor.fetchall()
     over: dict[str, set[int]] = {scope: set() for scope, _, _ in rows}
+    stops = {item.index for item in program.stops if item.spawner == node.index}
+    stopped = {scope for scope, index, status in rows if index in stops and status == StepStatus.COMPLETED}
     for scope, index, status in rows:
         if _is_over(program.nodes[index], status):
             over[scope].add(index)
     wanted = {part.name: set(program.tails_of(part)) for part in node.children}
     names = {scope: "" if node.type == FOREACH else scope.rpartition("/")[2] for scope in over}
-    return {scope: done >= wanted[names[scope]] for scope, done in over.items()}
+    return {scope: scope in stopped or done >= wanted[names[scope]] for scope, done in over.items()}
 
 
 class Children:

@@ -163,6 +163,9 @@ SELECT EXISTS (
     AND NOT EXISTS (SELECT FROM workflow_branches child WHERE child.parent_id = b.id)
 )
 """
+_RESTORE_LIMIT = (
+    "UPDATE workflow_executions SET deadline_at = COALESCE(deadline_at, %(deadline_at)s) WHERE id = %(execution)s"
+)
 # A branch among many must not queue for its execution's row at each checkpoint.
 _STOP_REQUESTED = "SELECT stop_requested FROM workflow_executions WHERE id = %(execution)s"
 _FINISH = """
@@ -257,11 +260,12 @@ def save(
 
 
 def _sets_limit(cursor: Any, claim: Claim, following: Next) -> bool:
-    """Tell whether the time limit runs on where it stood still: the last of the branches that wait lets it."""
-    if claim.parent_id is None:
-        return True
-    if not following.restores_deadline:
-        return False
+    """Tell whether a checkpoint lets the time limit run on where it stood still, or sets it."""
+    return claim.parent_id is None or (following.restores_deadline and _waits_alone(cursor, claim))
+
+
+def _waits_alone(cursor: Any, claim: Claim) -> bool:
+    """Tell whether no other branch waits: the last of them lets the time limit run on. Locks the execution."""
     place = {"execution": claim.execution_id, "branch": claim.branch_id}
     cursor.execute(_LOCK_EXECUTION, place)
     cursor.execute(_OTHERS_WAIT, place)
@@ -347,12 +351,14 @@ def end_branch(
     then: Callable[[list[Ended], set[str]], list[Child]],
     stop_siblings: bool = False,
     output_file_ids: list[int] | None = None,
+    restored_deadline: datetime | None = None,
 ) -> tuple[str, set[str]]:
     """End a branch that has a parent; the last of its children wakes the parent.
 
     The parent's row is locked first: without that, two last children would each see the other and wake nobody.
     Under that lock `then(all that ended, paths of those that live)` says which further children begin.
-    `stop_siblings`: the other chunks of a loop begin no further item. Returns (stop_requested, lanes to ring).
+    `stop_siblings`: the other chunks of a loop begin no further item. `restored_deadline`: the branch waited last,
+    and until then the time limit runs on. Returns (stop_requested, lanes to ring).
 
     Raises LeaseLost when the fence has moved on.
     """
@@ -381,6 +387,8 @@ def end_branch(
         lanes = {child["lane"] for child in following}
         cursor.execute(_WAKE_PARENT if not alive and not following else _WAKE_SIBLING, {"parent": claim.parent_id})
         lanes |= {lane for (lane,) in cursor.fetchall()}
+        if restored_deadline is not None and _waits_alone(cursor, claim):
+            cursor.execute(_RESTORE_LIMIT, {"execution": claim.execution_id, "deadline_at": restored_deadline})
         cursor.execute(_STOP_REQUESTED, {"execution": claim.execution_id})
         [stop_requested] = cursor.fetchone()
     metrics.count_progress(claim.trigger_type, retries=0, attempts=attempts)

@@ -8,9 +8,9 @@ from django.db import InterfaceError, OperationalError
 from core import logs
 from workflows import enqueue
 from workflows.choices import BranchKind, Lane
-from workflows.engine import lease, stop
+from workflows.engine import lease, program, stop
 from workflows.engine.compensation import Compensation
-from workflows.engine.finals import Finals
+from workflows.engine.finals import Finals, LastSteps
 from workflows.engine.lease import Claim
 from workflows.engine.runner import GIVEN_UP, MOST_RECOVERIES, Slice, reason_of
 
@@ -62,13 +62,19 @@ def _run_all(claims: list[Claim], lane: Lane, ends_at: float) -> int:
     return done
 
 
+def _kind_of(claim: Claim) -> type[Slice]:
+    """Return what runs a branch; those that finally-steps begin are of no kind of their own."""
+    is_last = claim.parent_id is not None and program.of_version(claim.version_id).is_last(claim.cursor)
+    return LastSteps if is_last else SLICES.get(claim.kind, Slice)
+
+
 def _run(claim: Claim, lane: Lane, hand_back: Callable[[], None]) -> None:
     """Run one slice. An execution that cannot be run at all ends here: it would come again for ever."""
     if claim.recoveries > MOST_RECOVERIES + 1:  # the slice that was to end it did not either
         stop.give_up(claim, code="recovery_exhausted", message=GIVEN_UP)
         return
     try:
-        made = SLICES.get(claim.kind, Slice)(claim, lane=lane, hand_back=hand_back)
+        made = _kind_of(claim)(claim, lane=lane, hand_back=hand_back)
     except (OperationalError, InterfaceError):
         raise  # the database is away: the lease runs out, and somebody else goes on
     except Exception as error:

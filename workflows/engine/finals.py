@@ -8,24 +8,38 @@ from workflows.choices import ExecutionStatus
 from workflows.engine.checkpoint import Ending
 from workflows.engine.compensation import AfterEnd
 
-_LOAD = "SELECT ends_as, error_code, error_message FROM workflow_executions WHERE id = %s"
+_LOAD = """
+SELECT ends_as, error_code, error_message, EXISTS (SELECT FROM workflow_instances i WHERE i.execution_id = e.id)
+FROM workflow_executions e WHERE id = %s
+"""
 
 
-class Finals(AfterEnd):
-    """One run of a branch that walks the finally-steps; they see how the execution ends as `outcome`."""
+class LastSteps(AfterEnd):
+    """One run of a branch of a finally-step; its steps see how the execution ends as `outcome`."""
 
     ending = Ending("")
+    has_undone = False
 
-    def _load(self) -> None:
+    def _may_start(self) -> bool:
         with hot_cursor() as cursor:
             cursor.execute(_LOAD, [self.claim.execution_id])
-            self.ending = Ending(*cursor.fetchone())
-        super()._load()
+            *ending, self.has_undone = cursor.fetchone()
+        self.ending = Ending(*ending)
+        return super()._may_start()
 
     def _scope(self, now: Any) -> Scope:
         ending = self.ending
         outcome = {"status": ending.status, "error_code": ending.error_code, "error_message": ending.error_message}
         return super()._scope(now).extended(outcome=outcome)
+
+
+class Finals(LastSteps):
+    """One run of the branch that walks the finally-steps."""
+
+    def _load(self) -> None:
+        super()._load()
+        # After a retry they run once more, since more has been done; undoing once more changes nothing of the outcome.
+        self.redoes = self.has_undone
 
     def _reach_end(self) -> None:
         self.open = False

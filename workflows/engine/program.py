@@ -19,6 +19,7 @@ CONDITIONALS = frozenset({"conditional", "condition"})
 PARALLEL = "parallel"
 FOREACH = "foreach"
 GRAPH = "graph"
+STOP = "stop"
 SPAWNERS = frozenset({PARALLEL, FOREACH, GRAPH})
 ERROR_BRANCH = "on_error"
 COMPENSATE = "compensate"
@@ -100,9 +101,18 @@ class Program:
         """Return the nodes that undo others."""
         return frozenset(self.nodes[index].targets[COMPENSATE] for index in self.compensable)
 
+    @cached_property
+    def stops(self) -> list[Node]:
+        """Return the steps that end the list they stand in."""
+        return [node for node in self.nodes if node.type == STOP]
+
     @property
     def start(self) -> int:
         return 0 if self.nodes and self.last != 0 else END
+
+    def is_last(self, index: int) -> bool:
+        """Tell whether a node is one of the finally-steps, or stands in one."""
+        return END < self.last <= index
 
     def lane_at(self, index: int) -> Lane | None:
         """Return the lane that the node at `index` needs; None where any will do."""

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from core import clock, logs, masking
+from files.errors import StorageUnavailable
 from workflows import enqueue
 from workflows.choices import BranchKind, ExecutionStatus, Lane, StepStatus, WaitingOn
 from workflows.engine import attempts, branching, checkpoint, closing, context, program, stop
@@ -25,6 +26,7 @@ from workflows.engine.steps.base import Spawn, Step, StepError, Wait
 log = logs.get(__name__)
 
 UNKNOWN_TYPE_PAUSE_SECONDS = 30
+STORAGE_PAUSE_SECONDS = 10
 ACCELERATED_WAIT_SECONDS = 60
 # Never shorter than a drain: a loop with many items lets others have the worker then.
 LONGEST_TURN_SECONDS = 10.0
@@ -55,8 +57,9 @@ class Progress:
         self.place = branching.Place(self.program, claim)
         self.vault = context.vault_of(claim)
         self.ended: list[Ended] = []
-        # A child that begins: should the step that began it be repeated, what was completed is not run again.
-        self.redoes = False
+        # Should the step that began a child be repeated, what was completed in it is not run again.
+        self.redoes = claim.parent_id is not None
+        self.stopped = False
 
     # --- Waiting ------------------------------------------------------------------------------
 
@@ -136,11 +139,24 @@ class Progress:
     def _wait_for_newer_worker(self, node: Node) -> None:
         """A step type that only newer code knows: leave it to a worker that has it (a deploy in the middle)."""
         reason = f"step '{node.name}' has the type '{node.type}', which no worker that looked at it knows"
-        wake_at = clock.now() + timedelta(seconds=UNKNOWN_TYPE_PAUSE_SECONDS)
-        self._save(
-            self._take_unsaved(),
-            Next(self.cursor, self.attempt, wake_at=wake_at, waiting_on=WaitingOn.TIMER, reason=reason),
+        self._look_again(UNKNOWN_TYPE_PAUSE_SECONDS, reason)
+
+    def _wait_for_storage(self, error: StorageUnavailable) -> None:
+        """What has to be read is out of reach for now: no attempt is lost by that, nor the execution."""
+        log.warning("storage.waited_for", execution_id=self.claim.execution_id, reason=error.reason)
+        self._look_again(STORAGE_PAUSE_SECONDS, f"waits for large outputs: {error.detail}", stops_limit=True)
+
+    def _look_again(self, seconds: float, reason: str, *, stops_limit: bool = False) -> None:
+        following = Next(
+            self.cursor,
+            self.attempt,
+            wake_at=clock.now() + timedelta(seconds=seconds),
+            waiting_on=WaitingOn.TIMER,
+            reason=reason,
+            waited_seconds=seconds,
+            stops_limit=stops_limit and self._stops_limit,
         )
+        self._save(self._take_unsaved(), following)
         self.open = False
 
     def _accelerate(self, seconds: float) -> None:
@@ -311,7 +327,8 @@ class Progress:
     def _end_branch(self, *, failed: bool) -> None:
         place = self.place
         if not failed and place.spawner.type != FOREACH:
-            self.ended.append(Ended(name=place.child_name, error=None, error_code=None))
+            code = branching.STOPPED if self.stopped else None
+            self.ended.append(Ended(name=place.child_name, error=None, error_code=code))
         stop_requested, lanes = checkpoint.end_branch(
             self.claim,
             list(self.unsaved.values()),
@@ -319,6 +336,7 @@ class Progress:
             then=place.following if place.spawner.type == GRAPH else lambda ended, alive: [],
             stop_siblings=failed and place.spawner.type == FOREACH,
             output_file_ids=self.output_file_ids,
+            restored_deadline=self.deadline_at if self.limit_returns else None,
         )
         for lane in lanes:
             enqueue.ring_lane(lane)

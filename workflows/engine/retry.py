@@ -6,7 +6,8 @@ from typing import Any
 
 from django.conf import settings
 
-from workflows.choices import Effect
+from workflows.choices import Effect, StepStatus
+from workflows.engine.context import Stored
 from workflows.engine.steps.base import StepError
 
 LONGEST_INTERVAL_SECONDS = 300.0
@@ -57,3 +58,12 @@ def judged(error: StepError, effect: Effect) -> StepError:
         retryable=False,
         output=error.output,
     )
+
+
+def refuse_repetition(begun: Stored) -> None:
+    """Raise StepError for a `once` step that has begun: its outcome is unknown, or its maker told it late."""
+    if begun.status == StepStatus.RUNNING:
+        raise StepError("worker_lost", "the worker died during the attempt", effect_happened=None)
+    if begun.status == StepStatus.FAILED:
+        message = begun.error_message or "the attempt failed"
+        raise StepError(begun.error_code, message, retryable=False, effect_happened=False)

@@ -16,11 +16,11 @@ from django.db import InterfaceError, OperationalError
 
 from core import clock, faults, jsonsafe, logs, masking
 from core.expressions import Scope
+from files.errors import StorageUnavailable
 from workflows.choices import Effect, Lane, StepStatus, StopReason, WaitingOn
 from workflows.engine import attempts, branching, context, program, rendering, retry, spill, stop
 from workflows.engine.attempts import LONGEST_ERROR
 from workflows.engine.checkpoint import LeaseLost, Next
-from workflows.engine.context import Stored
 from workflows.engine.lease import keeper
 from workflows.engine.limits import StepTimeout, time_limit
 from workflows.engine.program import END, Node
@@ -61,6 +61,9 @@ class Slice(Progress):
             log.info("branch.lost", execution_id=self.claim.execution_id, branch_id=self.claim.branch_id)
         except (OperationalError, InterfaceError):
             raise  # the database is away: the lease runs out, and somebody else goes on
+        except StorageUnavailable as error:
+            with suppress(LeaseLost):
+                self._wait_for_storage(error)
         except Exception as error:
             log.exception("slice.failed", execution_id=self.claim.execution_id, branch_id=self.claim.branch_id)
             self._give_up(error)
@@ -73,7 +76,6 @@ class Slice(Progress):
         if self.claim.was_waiting_on == WaitingOn.RETRY:
             self._go_on_after_pause()
         if not self.attempt:
-            self.redoes = True
             self._go_to(self.cursor)
         if self.place.is_item_done():
             self._end_item()
@@ -125,17 +127,20 @@ class Slice(Progress):
             return
         effect = self.program.effect_at(node.index)
         if (effect == Effect.ONCE or self.redoes) and stored and stored.status == StepStatus.COMPLETED:
-            self._go_to(self.program.after(node))  # a retry before it runs it not again: once is once
+            # A retry of what stands before it runs it not again: once is once.
+            self._go_to(branching.after_done(node, stored, self.program))
             return
         if again and again.status == StepStatus.WAITING:
             self._go_on_with_limit(again)
+        begun = bool(again and again.status in (StepStatus.RUNNING, StepStatus.WAITING))
         row = self._new_attempt(node, step)
         try:
-            if not self._wanted(node):
+            # Whoever has begun was wanted: while it waited, `now` and secrets have changed.
+            if not begun and not self._wanted(node, row):
                 self._skip(node, row)
                 return
             if again and effect == Effect.ONCE:
-                self._refuse_repetition(again)
+                retry.refuse_repetition(again)
             outcome = self._attempt_step(node, step, row, resumed=bool(again and again.status == StepStatus.WAITING))
         except StepError as error:
             self._failed(node, row, retry.judged(error, effect))
@@ -144,14 +149,6 @@ class Slice(Progress):
         else:
             if outcome is not None:
                 self._accept(node, row, outcome)
-
-    def _refuse_repetition(self, begun: Stored) -> None:
-        """Raise StepError for a `once` step that has begun: its outcome is unknown, or its maker told it late."""
-        if begun.status == StepStatus.RUNNING:
-            raise StepError("worker_lost", "the worker died during the attempt", effect_happened=None)
-        if begun.status == StepStatus.FAILED:
-            message = begun.error_message or "the attempt failed"
-            raise StepError(begun.error_code, message, retryable=False, effect_happened=False)
 
     def _attempt_step(self, node: Node, step: Step[Any], row: Attempt, *, resumed: bool) -> Outcome | None:
         """Render, checkpoint where the effect class asks for it, and run. None if the branch ended instead."""
@@ -196,6 +193,8 @@ class Slice(Progress):
         except StepError:
             raise
         except Exception as error:
+            if row.effect == Effect.PURE and isinstance(error, StorageUnavailable):
+                raise  # nothing has happened outside: the same attempt begins once more when the storage is back
             log.exception("step.crashed", execution_id=self.claim.execution_id, step=row.path)
             raise StepError("step_crashed", f"{type(error).__name__}: {error}") from error
 
@@ -226,10 +225,10 @@ class Slice(Progress):
         keeper.hold(self.claim, deadline=overdue_at, on_overdue=partial(self._end_overdue, row))
         return True
 
-    def _wanted(self, node: Node) -> bool:
+    def _wanted(self, node: Node, row: Attempt) -> bool:
         if "when" not in node.step:
             return True
-        return rendering.is_wanted(node, self._scope(self.began_at), strict=self._strict)
+        return rendering.is_wanted(node, self._scope(self._now_of(row)), strict=self._strict)
 
     # --- What came of it ----------------------------------------------------------------------
 
@@ -303,9 +302,14 @@ class Slice(Progress):
             self._failed(node, row, StepError("stopped", outcome.message or "stopped", retryable=False))
             return
         self._complete(node, row)
+        self._end_list(node)
+
+    def _end_list(self, node: Node) -> None:
+        """Go to the end of the list around `node`, that around a graph included, and complete its conditionals."""
         while node.parent is not None:
             node = self.program.nodes[node.parent]
             self._close(node)
+        self.stopped = True
         self._go_to(END)
 
     def _failed(self, node: Node, row: Attempt, error: StepError) -> None:
@@ -380,8 +384,11 @@ class Slice(Progress):
         self._wait_for_children([], children, "waits for the steps that run side by side", ended=ended)
 
     def _end_graph(self, graph: Node, join: Node) -> None:
-        failure = next((item for item in self.place.ended() if item["error"] is not None), None)
-        if failure is None:
-            self._go_to(join.next)
-        else:
+        ended = self.place.ended()
+        failure = next((item for item in ended if item["error"] is not None), None)
+        if failure is not None:
             self._go_on_after(graph, failure["error_code"] or "", failure["error"] or "")
+        elif any(item["error_code"] == branching.STOPPED for item in ended):
+            self._end_list(graph)
+        else:
+            self._go_to(join.next)

@@ -29,6 +29,11 @@ SELECT execution_id FROM workflow_branches
 WHERE workflow_id = %(workflow)s AND concurrency_key = %(key)s AND waiting_on <> 'slot' AND NOT slot_released
 ORDER BY id
 """
+_IN_LINE = """
+SELECT execution_id FROM workflow_branches
+WHERE workflow_id = %(workflow)s AND concurrency_key = %(key)s AND NOT slot_released
+ORDER BY id
+"""
 # Through an array: as a plain IN the choice is a join, which a plan may choose anew for each row it looks at, and
 # each time it skips those that were let in already (LIMIT 1 then lets all in).
 _ADMIT = """
@@ -96,7 +101,7 @@ def enter(workflow: Workflow, key: str) -> str:
 
 
 def make_room(workflow: Workflow, key: str) -> None:
-    """Ask the oldest holders to stop for a branch that waits, where that is the policy.
+    """Ask the oldest to stop for a branch that waits, where that is the policy: those that run, and those in line.
 
     Only once the branch is there: a start that turns out to be a repetition stops nobody.
     """
@@ -104,8 +109,10 @@ def make_room(workflow: Workflow, key: str) -> None:
     if workflow.concurrency_policy != ConcurrencyPolicy.CANCEL_RUNNING or limit is None:
         return
     with hot_cursor() as cursor:
-        holders = _holders(cursor, workflow.pk, key)
-    oldest = holders[: len(holders) - limit + 1]
+        lock(cursor, workflow.pk, key)
+        cursor.execute(_IN_LINE, {"key": key, "workflow": workflow.pk})
+        in_line = [execution_id for (execution_id,) in cursor.fetchall()]
+    oldest = in_line[: max(len(in_line) - limit, 0)]
     running = Execution.objects.filter(pk__in=oldest, stop_requested="", ends_as="")
     locked = list(running.order_by("pk").select_for_update(no_key=True).values_list("pk", flat=True))
     Execution.objects.filter(pk__in=locked).update(stop_requested=StopReason.CANCEL)

@@ -25,7 +25,7 @@ _stops_after = 0
 _ASK_OVERDUE = """
 UPDATE workflow_executions SET stop_requested = 'timeout', updated_at = %(now)s WHERE id = ANY(ARRAY(
   SELECT id FROM workflow_executions
-  WHERE status IN ('pending', 'running') AND deadline_at <= %(now)s AND stop_requested = ''
+  WHERE status IN ('pending', 'running') AND deadline_at <= %(now)s AND stop_requested = '' AND ends_as = ''
   ORDER BY id LIMIT %(most)s FOR UPDATE SKIP LOCKED
 ))
 """

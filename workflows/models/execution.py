@@ -259,7 +259,7 @@ class StepAttempt(models.Model):
 
 
 class CounterDelta(models.Model):
-    """What one finished execution adds to its workflow's totals; folded by the sweep, summed on read."""
+    """What an execution's end adds to its workflow's totals, or takes back; folded by the sweep, summed on read."""
 
     workflow_id = models.BigIntegerField()
     successful = models.IntegerField(default=0)
@@ -272,7 +272,7 @@ class CounterDelta(models.Model):
         indexes = (models.Index(fields=("workflow_id",), name="counter_deltas_by_workflow"),)
 
     def __str__(self) -> str:
-        return f"+{self.total} for workflow {self.workflow_id}"
+        return f"{self.total:+} for workflow {self.workflow_id}"
 
 
 class WorkflowInstance(models.Model):

@@ -22,6 +22,7 @@ from workflows.errors import (
     WorkflowNotExecutable,
 )
 from workflows.models import Branch, Evaluation, Execution, StepAttempt, Workflow, WorkflowInstance
+from workflows.services import counters
 
 CONTINUATION_RANK = -10
 
@@ -153,6 +154,7 @@ def _reopen(execution: Execution, latest: StepAttempt, *, resolved: bool) -> Non
     )
     if waiting_on:
         slots.make_room(execution.workflow, slot_key)
+    counters.take_back(execution)
     Execution.objects.filter(pk=execution.pk).update(
         status="running",
         stop_requested="",

@@ -15,7 +15,7 @@ from workflows import selectors
 from workflows.choices import FINAL_STATUSES, CompensationStatus, ExecutionStatus, Priority, StepStatus, TriggerType
 from workflows.engine import launch, program
 from workflows.engine.launch import Start
-from workflows.engine.program import GRAPH, Node, Program
+from workflows.engine.program import GRAPH, STOP, Node, Program
 from workflows.errors import ExecutionNotFinished, StepsUndone, WorkflowNotExecutable
 from workflows.models import Execution, StepAttempt, WorkflowInstance
 from workflows.services.executions import Started
@@ -29,7 +29,8 @@ _COPY = """
 INSERT INTO workflow_execution_steps (execution_id, path, scope, attempt, node, step_order, step_name, step_type,
   effect, status, input_data, output_data, spill_id, error_code, error_message, warnings, log, made_by,
   execution_time_ms, deadline_at, started_at, completed_at)
-SELECT %(new)s, path, scope, attempt, nodes.new, step_order, step_name, step_type, effect, status, input_data,
+SELECT %(new)s, path, scope, attempt, nodes.new, step_order, step_name, step_type, effect,
+  CASE WHEN step_type = 'stop' AND scope = '' AND status = 'completed' THEN 'skipped' ELSE status END, input_data,
   output_data, spill_id, error_code, error_message, warnings, log, made_by, execution_time_ms, deadline_at,
   started_at, completed_at
 FROM workflow_execution_steps s JOIN unnest(%(from)s::int[], %(to)s::int[]) AS nodes(old, new) ON s.node = nodes.old
@@ -77,6 +78,8 @@ def rerun_execution(execution: Execution, rerun: Rerun, *, actor: str) -> Starte
     kept = _names_before(compiled, node, name) if node is not None and name is not None else []
     if name is not None:
         _refuse_undone(execution, name, kept)
+    if node is not None and name is not None and node.type == GRAPH:
+        kept = _without_stops(execution, node, name, kept)
     start = Start(
         trigger_type=TriggerType.MANUAL,
         trigger_data=(execution.trigger_data or {}) if rerun.trigger_data is None else rerun.trigger_data,
@@ -165,6 +168,19 @@ def _names_before(compiled: Program, node: Node, name: str) -> list[str]:
         if child.needs & again:
             again.add(child.name)
     return [child.name for child in node.children if child.name not in again]
+
+
+def _without_stops(execution: Execution, graph: Node, name: str, kept: list[str]) -> list[str]:
+    """Leave out what ended the graph beside `name`, so that it does so again; what ended it before has had its say."""
+    needs = {child.name: child.needs for child in graph.children}
+    above: set[str] = set()
+    beyond = set(needs.get(name, ()))
+    while beyond:
+        above |= beyond
+        beyond = {earlier for each in beyond for earlier in needs[each]} - above
+    stops = execution.attempts.filter(step_type=STOP, scope="", status=StepStatus.COMPLETED)
+    stopping = {path.split("/")[0] for path in stops.values_list("path", flat=True)} - above
+    return [each for each in kept if each not in stopping]
 
 
 def _refuse_undone(execution: Execution, begin: str, kept: list[str]) -> None:

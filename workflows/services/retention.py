@@ -40,10 +40,15 @@ FROM workflow_executions e JOIN workflows w ON w.id = e.workflow_id
 WHERE e.completed_at < %(horizon)s AND (e.completed_at, e.id) > (%(after)s, %(after_id)s)
 ORDER BY e.completed_at, e.id LIMIT %(window)s
 """
-# One walk along the workflow's index, however many there are behind the batch.
+# One walk along the workflow's index, however many there are behind the batch; past those that a live parent keeps.
 _SURPLUS = """
-SELECT id FROM workflow_executions WHERE workflow_id = %(workflow)s AND status = ANY(%(statuses)s)
-ORDER BY id DESC OFFSET %(keep)s LIMIT %(batch)s
+SELECT id FROM (
+  SELECT id, parent_id FROM workflow_executions WHERE workflow_id = %(workflow)s AND status = ANY(%(statuses)s)
+  ORDER BY id DESC OFFSET %(keep)s
+) surplus WHERE NOT EXISTS (
+  SELECT 1 FROM workflow_executions parent
+  WHERE parent.id = surplus.parent_id AND parent.status IN ('pending', 'running')
+) ORDER BY id DESC LIMIT %(batch)s
 """
 _LOCK = """
 SELECT e.id FROM workflow_executions e

@@ -12,6 +12,7 @@ from workflows.choices import BranchKind, CompensationStatus, ExecutionStatus, L
 from workflows.engine import slots
 from workflows.errors import NothingToCompensate
 from workflows.models import Branch, Execution, WorkflowInstance
+from workflows.services import counters
 
 OPEN = (CompensationStatus.OPEN, CompensationStatus.FAILED)
 
@@ -86,6 +87,7 @@ def _reopen(execution: Execution) -> None:
     )
     if waiting_on:
         slots.make_room(execution.workflow, slot_key)
+    counters.take_back(execution)
     Execution.objects.filter(pk=execution.pk).update(
         status=ExecutionStatus.RUNNING,
         ends_as=execution.status,

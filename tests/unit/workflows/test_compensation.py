@@ -16,7 +16,7 @@ from workflows.engine.runner import Slice
 from workflows.engine.steps.base import Output, Step, StepConfig, StepContext, StepError
 from workflows.engine.steps.registry import register
 from workflows.models import Branch, Execution, StepAttempt, WorkflowInstance
-from workflows.services import reruns
+from workflows.services import reruns, sagas
 from workflows.services.reruns import Rerun
 
 pytestmark = pytest.mark.django_db
@@ -316,6 +316,56 @@ def test_a_failing_finally_step_fails_what_had_completed_and_keeps_an_earlier_re
     assert (bad.status, bad.error_message) == ("failed", "Step 'b' failed: b is broken")
 
 
+@pytest.mark.parametrize("limits", [{}, {"timeout_seconds": 5}])
+def test_finally_steps_side_by_side_know_the_outcome_and_are_under_no_limit_of_the_execution(
+    limits: dict[str, int],
+) -> None:
+    nap = {"type": "delay", "config": {"seconds": 10}}
+    inner = [{**nap, "name": "one"}, log_step("bye", "{{outcome.status}}"), {**nap, "name": "two"}, act("clean")]
+    both = {"name": "both", "type": "parallel", "config": {"steps": [{"name": "side", "steps": inner}]}}
+    workflow = factories.make_workflow([log_step("a", "")], config={"finally": [both]}, **limits)
+    execution = factories.run(workflow)
+
+    deadlines = []
+    for seconds in (11, 17, 400):
+        with clock.moved_by(seconds=seconds):
+            sweep.sweep()
+            factories.drain_all()
+        execution.refresh_from_db()
+        deadlines.append(execution.deadline_at)
+
+    assert deadlines == [None, None, None]
+    assert execution.status == "completed", execution.error_message
+    assert factories.outputs(execution)["finally/both/side/bye"]["message"] == "completed"
+    assert [path for path, _ in acted] == ["finally/both/side/clean"]
+
+
+def test_finally_steps_run_once_more_after_a_retry_and_know_the_new_outcome() -> None:
+    broken.add("b")
+    last = [log_step("bye", "{{outcome.status}}"), act("clean", compensate=None)]
+    step = {"name": "b", "type": "act", "config": {}}
+    execution = factories.run(factories.make_workflow([step], config={"finally": last}))
+
+    broken.clear()
+    services.retry_step(execution.attempts.get(path="b"))
+    factories.drain_all()
+
+    said = execution.attempts.filter(path="finally/bye").order_by("attempt")
+    assert list(said.values_list("output_data__message", flat=True)) == ["failed", "completed"]
+    assert [path for path, _ in acted] == ["b", "finally/clean", "b", "finally/clean"]
+
+
+def test_finally_steps_do_not_run_again_because_something_is_undone_once_more() -> None:
+    broken.update({"b", "a/compensate"})
+    last = [act("clean", compensate=None)]
+    execution = factories.run(factories.make_workflow([act("a"), act("b")], config={"finally": last}))
+
+    sagas.retry_compensation(execution, actor="test")
+    factories.drain_all()
+
+    assert [path for path, _ in acted].count("finally/clean") == 1
+
+
 def test_finally_steps_run_after_recovery_was_given_up() -> None:
     last = [{"name": "clean", "type": "act", "config": {}}]
     execution = factories.start(factories.make_workflow([log_step("a", "")], config={"finally": last}))
@@ -397,3 +447,22 @@ def test_undoing_once_more_in_a_call_that_has_ended_wakes_nothing_that_its_calle
     after = Branch.objects.get(execution=execution)
     assert saga_of(ended).status == "compensated"
     assert (after.waiting_on, after.fence) == ("children", before.fence)
+
+
+def test_an_execution_whose_finally_steps_were_recovered_too_often_ends_as_it_was_to() -> None:
+    nap = {"name": "nap", "type": "delay", "config": {"seconds": 50}}
+    broken.add("b")
+    failing = {"name": "b", "type": "act", "config": {}}
+    fine, bad = (
+        factories.run(factories.make_workflow([step], config={"finally": [nap]}))
+        for step in (log_step("a", ""), failing)
+    )
+    Branch.objects.update(recoveries=101)
+
+    with clock.moved_by(seconds=51):
+        factories.drain_all()
+
+    fine.refresh_from_db()
+    bad.refresh_from_db()
+    assert (fine.status, fine.error_code) == ("failed", "recovery_exhausted")
+    assert (bad.status, bad.error_code, bad.error_message) == ("failed", "broken", "Step 'b' failed: b is broken")

@@ -157,3 +157,21 @@ def test_a_key_expression_of_the_trigger_makes_equal_orders_one_execution() -> N
     assert ids[0] == ids[1] == ids[2]
     assert len(set(ids)) == 4
     assert Execution.objects.count() == 4
+
+
+@pytest.mark.parametrize(
+    ("begin", "ran"), [("beside", ["beside", "halt"]), ("behind", ["behind"]), ("first", ["first", "halt"])]
+)
+def test_a_stop_in_a_graph_has_its_say_again_unless_the_rerun_begins_behind_it(begin: str, ran: list[str]) -> None:
+    def free(name: str, *needs: str) -> dict[str, Any]:
+        return log_step(name, "", effect="idempotent", depends_on=list(needs))
+
+    halt = {"name": "halt", "type": "stop", "config": {}, "depends_on": ["first"]}
+    steps = [free("first"), free("beside"), halt, free("behind", "halt")]
+    execution = factories.run(factories.make_workflow(steps))
+
+    rerun = again(execution, begin=begin)
+
+    fresh = rerun.attempts.filter(status="completed", started_at__gte=rerun.created_at)
+    assert rerun.status == "completed"
+    assert sorted(fresh.values_list("path", flat=True)) == ran

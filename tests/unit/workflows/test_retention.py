@@ -171,6 +171,19 @@ def test_what_a_live_parent_called_stays() -> None:
     assert child.pk in left()
 
 
+def test_what_a_live_parent_called_keeps_nothing_older_above_the_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "BATCH", 2)
+    workflow = factories.make_workflow(GREET, retention_count=1)
+    old = [ended(workflow, days_ago=2) for _ in range(3)]
+    called = [ended(workflow, days_ago=1) for _ in range(3)]
+    parent = factories.start(factories.make_workflow(GREET, owner=workflow.owner))
+    Execution.objects.filter(pk__in=[execution.pk for execution in called]).update(parent=parent)
+
+    assert prune() == len(old)
+
+    assert left() == {parent.pk, *(execution.pk for execution in called)}
+
+
 def test_outputs_in_the_storage_go_with_their_execution(settings: Settings, tmp_path: Path) -> None:
     settings.SPILL_OUTPUT_BYTES = 100
     backend = "django.core.files.storage.FileSystemStorage"

@@ -96,6 +96,19 @@ def test_cancel_running_ends_the_oldest_for_the_newest() -> None:
     assert (old.status, new.status) == ("cancelled", "running")
 
 
+def test_cancel_running_lets_only_the_newest_of_several_run() -> None:
+    workflow = limited(1, concurrency_policy="cancel_running")
+    first = factories.run(workflow)
+    burst = [factories.start(workflow) for _ in range(3)]
+
+    for _ in range(3):
+        sweep.sweep()
+        factories.drain_all()
+
+    ends = [Execution.objects.get(pk=execution.pk).status for execution in (first, *burst)]
+    assert ends == ["cancelled", "cancelled", "cancelled", "running"]
+
+
 def test_a_cancelled_waiter_frees_no_slot() -> None:
     workflow = limited(1)
     _, waiter, other = (factories.start(workflow) for _ in range(3))

@@ -375,3 +375,50 @@ def test_damaged_bytes_are_no_output(storage: Path) -> None:
     file.write_bytes(b'{"text":"something else"}')
 
     assert spill.read_all([StepAttempt.objects.get(execution=execution).spill_id or 0]) == {}
+
+
+@pytest.mark.parametrize("message", ["{{steps.large.inner.n}}", "{{ steps.large.inner.n }} of {{ steps | length }}"])
+def test_while_the_storage_is_away_who_has_to_read_it_waits_and_loses_no_attempt(
+    message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pause = {"name": "pause", "type": "delay", "config": {"seconds": 5}}
+    execution = factories.run(factories.make_workflow([large(), pause, log_step("reads", message)]))
+
+    with clock.moved_by(seconds=6), monkeypatch.context() as patched:
+        patched.setattr(stored_bytes, "reading", no_route)
+        factories.drain_all()
+        waiting = Branch.objects.get()
+    with clock.moved_by(seconds=17):
+        factories.drain_all()
+
+    execution.refresh_from_db()
+    assert waiting.waiting_reason == "waits for large outputs: The file storage is not available: no route"
+    assert execution.status == "completed", execution.error_message
+    assert factories.statuses(execution) == [
+        ("large", 1, "completed"),
+        ("pause", 1, "completed"),
+        ("reads", 1, "completed"),
+    ]
+
+
+def test_a_called_workflow_is_not_called_again_because_its_result_is_out_of_reach(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner = factories.make_owner()
+    called = factories.make_workflow([large()], owner=owner)
+    call = {"name": "call", "type": "workflow", "config": {"workflow_id": called.pk}, "max_retries": 3}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stored_bytes, "reading", no_route)
+        execution = factories.run(factories.make_workflow([call], owner=owner))
+    with clock.moved_by(seconds=11):
+        factories.drain_all()
+
+    execution.refresh_from_db()
+    assert execution.status == "completed", execution.error_message
+    assert factories.statuses(execution) == [("call", 1, "completed")]
+    assert Execution.objects.filter(parent=execution).count() == 1
+
+
+def no_route(*_: object) -> Iterator[None]:
+    raise StorageUnavailable("no route")
