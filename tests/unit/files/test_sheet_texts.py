@@ -4,8 +4,9 @@ import struct
 
 import pytest
 
-from files.extractors import header_codes, ods, xls, xlsb, xlsx
+from files.extractors import header_codes, ods, ole, xls, xlsb, xlsx
 from files.extractors.base import Limits
+from files.extractors.xls_texts import XlsTexts
 from tests import documents, old_office
 from tests.unit.files.test_table_makers import one
 from tests.unit.files.test_workbooks import ods_cell, ods_parts, ods_row
@@ -134,6 +135,28 @@ def wide(text):
 
 def xls_text(records):
     return xls.extract(old_office.xls_of(records), LIMITS).text
+
+
+@pytest.mark.parametrize("length", [7, 8, 33, 71, 72, 300])
+def test_errors_and_texts_of_xls_are_found_between_plain_cells_of_every_kind_and_length(length: int) -> None:
+    def cell(kind: int, column: int, data: bytes) -> bytes:
+        return old_office.xls_record(kind, struct.pack("<3H", 0, column, 0) + data)
+
+    # What looks like a record within a label is none.
+    label = (struct.pack("<HB", length, 0) + b"\x14\0\x04\0" + b"x" * length)[: max(length - 6, 3)]
+    plain = [
+        cell(0x203, 0, struct.pack("<d", 7.0)),
+        cell(0x27E, 1, struct.pack("<I", 2)),
+        cell(0x201, 2, b""),
+        cell(0x204, 3, label),
+    ]
+    error, footer = cell(0x205, 4, b"\x2a\x01"), old_office.xls_record(0x15, struct.pack("<HB", 4, 0) + b"&CQ3")
+    container = ole.Container(old_office.xls_of(b"".join([*plain, error, *plain, error, footer])), kind="workbook")
+
+    found = XlsTexts(container.read("Workbook"))
+
+    assert found.errors == {0: {0: {4: "#N/A"}}}
+    assert found.texts == ["Q3"]
 
 
 def test_error_cells_of_an_xls_workbook_are_their_texts():
