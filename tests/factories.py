@@ -86,3 +86,10 @@ def multiply(execution: Execution, count: int) -> None:
                 f" generate_series(1, %(count)s) n WHERE {where}",
                 {"id": execution.pk, "count": count, "first": last - count},
             )
+
+
+def left_by(attempt: StepAttempt) -> float:
+    """Return how many seconds of the execution's time limit a waiting attempt left."""
+    assert attempt.deadline_at is not None
+    assert attempt.started_at is not None
+    return (attempt.deadline_at - attempt.started_at).total_seconds()

@@ -12,6 +12,8 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from files.extractors import font_charsets
+
 _PAGE_BYTES, _PAGE_NUMBER_BITS = 512, 0x3FFFFF
 _RUN_PAGES_97, _RUN_PAGES_6 = 0xFA, 0xB8
 _STYLES_6, _FONTS_6 = 0x60, 0xD0
@@ -25,24 +27,6 @@ _SIZES_6 = (
 )
 _SIZED_6 = frozenset({68, 74, 81, 82, 103, 108})
 _SIZES_97 = {0: 1, 1: 1, 2: 2, 3: 4, 4: 2, 5: 2, 7: 3}
-# The character sets of fonts, by which Windows chooses a code page; 0 and 1 leave that to the language.
-_CODE_PAGES = {
-    77: "mac-roman",
-    128: "cp932",
-    129: "cp949",
-    130: "johab",
-    134: "gbk",
-    136: "big5",
-    161: "cp1253",
-    162: "cp1254",
-    163: "cp1258",
-    177: "cp1255",
-    178: "cp1256",
-    186: "cp1257",
-    204: "cp1251",
-    222: "cp874",
-    238: "cp1250",
-}
 
 
 @dataclass(frozen=True)
@@ -133,7 +117,7 @@ def _font_encodings(data: bytes) -> dict[int, str]:
     fonts = data[start : start + length]
     found, at, number = {}, 2, 0
     while at + 4 < len(fonts):
-        encoding = _CODE_PAGES.get(fonts[at + 4])
+        encoding = font_charsets.CODE_PAGES.get(fonts[at + 4])
         if encoding is not None:
             found[number] = encoding
         at, number = at + 1 + fonts[at], number + 1

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from files import filetypes
+from files.extractors import font_charsets
 from files.extractors.base import Extraction, ExtractionFailed, Limits
 from files.extractors.marked_text import ROW_END, MarkedText
 
@@ -59,22 +60,6 @@ _SILENT, _KNOWN, _SPEAKING, _BESIDE = (
 )
 _PROPERTIES = ("title", "author")
 _CODE_PAGES = {"mac": "mac-roman", "pc": "cp437", "pca": "cp850"}
-_CHARSETS = {
-    77: "mac-roman",
-    128: "cp932",
-    129: "cp949",
-    134: "gbk",
-    136: "big5",
-    161: "cp1253",
-    162: "cp1254",
-    163: "cp1258",
-    177: "cp1255",
-    178: "cp1256",
-    186: "cp1257",
-    204: "cp1251",
-    222: "cp874",
-    238: "cp1250",
-}
 _UTF_8 = 65001
 
 
@@ -203,8 +188,8 @@ class _Reading:
             self._encoding = _CODE_PAGES[word]
         elif word == "f" and number is not None:
             self._use_font(number)
-        elif word == "fcharset" and number in _CHARSETS:
-            self._fonts[self._font] = _CHARSETS[number]
+        elif word == "fcharset" and number in font_charsets.CODE_PAGES:
+            self._fonts[self._font] = font_charsets.CODE_PAGES[number]
         elif word == "uc" and number is not None:
             self._change(fallbacks=max(number, 0))
         elif word in {"v", "deleted"}:

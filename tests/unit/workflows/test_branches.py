@@ -473,26 +473,19 @@ def test_the_time_limit_runs_on_after_a_branch_has_waited_from_where_it_stood() 
     both = {"name": "both", "type": "parallel", "config": {"steps": [{"name": "slow", "steps": [call, pause]}]}}
     behind = {**pause, "name": "behind"}
     execution = factories.run(factories.make_workflow([{**both, "timeout_seconds": 5}, behind], owner=owner))
-    left = [left_by(execution.attempts.get(path="both/slow/call"))]
+    left = [factories.left_by(execution.attempts.get(path="both/slow/call"))]
     execution.refresh_from_db()
     limits = [execution.deadline_at]
 
     for seconds, path in ((4001, "both/slow/pause"), (4052, "behind")):
         with clock.moved_by(seconds=seconds):
             factories.drain_all()
-        left.append(left_by(execution.attempts.get(path=path)))
+        left.append(factories.left_by(execution.attempts.get(path=path)))
         execution.refresh_from_db()
         limits.append(execution.deadline_at)
 
     assert limits == [None, None, None]
     assert left == pytest.approx([300, 300, 300], abs=5)
-
-
-def left_by(attempt: StepAttempt) -> float:
-    """Return how many seconds of the execution's time limit a waiting attempt left."""
-    assert attempt.deadline_at is not None
-    assert attempt.started_at is not None
-    return (attempt.deadline_at - attempt.started_at).total_seconds()
 
 
 def test_the_time_limit_stands_still_until_the_last_of_the_branches_that_wait_goes_on() -> None:

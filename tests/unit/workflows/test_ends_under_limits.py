@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,38 +10,15 @@ from django.db import connection
 from core import clock
 from tests import factories
 from workflows import services
-from workflows.choices import Effect, Lane
+from workflows.choices import Lane
 from workflows.engine import slots, sweep
 from workflows.engine.drain import drain
-from workflows.engine.steps.base import Output, Step, StepConfig, StepContext
-from workflows.engine.steps.registry import _types, register
 from workflows.models import Branch, Execution, StepAttempt
 
 NAP = {"name": "nap", "type": "delay", "config": {"seconds": 60}}
 BYE = {"name": "bye", "type": "delay", "config": {"seconds": 60}}
 BAD = {"name": "bad", "type": "delay", "config": {"seconds": "{{trigger.n}}"}}
 PATIENCE_SECONDS = 20
-
-paid: list[str] = []
-
-
-class Pay(Step[StepConfig]):
-    type = "pay"
-    config_model = StepConfig
-    effect = Effect.ONCE
-    lane = Lane.FLOW
-
-    def run(self, config: StepConfig, context: StepContext) -> Output:
-        paid.append(context.path)
-        return Output({"paid": True})
-
-
-@pytest.fixture(autouse=True)
-def _step_types() -> Iterator[None]:
-    paid.clear()
-    register(Pay)
-    yield
-    _types.pop(Pay.type)
 
 
 def places() -> list[tuple[int, str, str]]:
@@ -180,7 +156,9 @@ def test_an_error_workflow_that_cannot_start_never_keeps_an_execution_from_endin
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_end_and_a_start_that_cancels_it_lock_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_end_and_a_start_that_cancels_it_lock_in_the_same_order(
+    paid: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     owner = factories.make_owner()
     told = factories.make_workflow([NAP], owner=owner)
     workflow = factories.make_workflow(

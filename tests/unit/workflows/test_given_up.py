@@ -1,44 +1,20 @@
 """Executions that no worker can take up, or whose end fails over and over: they end all the same."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
 
 from tests import factories
-from workflows.choices import Effect, Lane
+from workflows.choices import Lane
 from workflows.engine import program, sweep
 from workflows.engine.closing import Close
 from workflows.engine.drain import drain
-from workflows.engine.steps.base import Output, Step, StepConfig, StepContext
-from workflows.engine.steps.registry import _types, register
 from workflows.models import Branch, EventWait, Execution, WorkflowInstance
 
 NAP = {"name": "nap", "type": "delay", "config": {"seconds": 60}}
 LOG = {"name": "log", "type": "log", "config": {"message": "x"}}
 UNDO = {"type": "log", "config": {"message": "undone"}}
-
-paid: list[str] = []
-
-
-class Pay(Step[StepConfig]):
-    type = "pay"
-    config_model = StepConfig
-    effect = Effect.ONCE
-    lane = Lane.FLOW
-
-    def run(self, config: StepConfig, context: StepContext) -> Output:
-        paid.append(context.path)
-        return Output({"paid": True})
-
-
-@pytest.fixture(autouse=True)
-def _step_types() -> Iterator[None]:
-    paid.clear()
-    register(Pay)
-    yield
-    _types.pop(Pay.type)
 
 
 @pytest.fixture
@@ -165,7 +141,7 @@ def test_a_database_that_is_away_is_no_reason_to_give_up(monkeypatch: pytest.Mon
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("point", ["in_checkpoint", "in_finish"])
 def test_a_checkpoint_that_a_deadlock_rolled_back_is_stored_all_the_same(
-    point: str, monkeypatch: pytest.MonkeyPatch
+    point: str, paid: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     execution = factories.start(factories.make_workflow([{"name": name, "type": "pay"} for name in ("pay", "again")]))
     struck: list[str] = []

@@ -175,18 +175,11 @@ def test_a_delay_frees_the_worker_and_goes_on_when_the_time_has_come() -> None:
     assert factories.outputs(execution)["nap"] == {"delayed": True, "delayed_seconds": 259_200}
 
 
-def left_by(attempt: StepAttempt) -> float:
-    """Return how many seconds of the execution's time limit a waiting attempt left."""
-    assert attempt.deadline_at is not None
-    assert attempt.started_at is not None
-    return (attempt.deadline_at - attempt.started_at).total_seconds()
-
-
 def test_a_delay_does_not_eat_the_default_time_limit() -> None:
     nap = {"name": "nap", "type": "delay", "config": {"seconds": 5000}, "timeout_seconds": 10}
     execution = factories.run(factories.make_workflow([nap, {**nap, "name": "again"}]))
     while_waiting = execution.deadline_at
-    before = left_by(execution.attempts.get())
+    before = factories.left_by(execution.attempts.get())
     StepAttempt.objects.update(deadline_at=F("started_at") + timedelta(seconds=70))
 
     with clock.moved_by(seconds=5001):
@@ -195,7 +188,7 @@ def test_a_delay_does_not_eat_the_default_time_limit() -> None:
     execution.refresh_from_db()
     assert (while_waiting, execution.deadline_at) == (None, None)
     assert before == pytest.approx(300, abs=5)
-    assert left_by(execution.attempts.get(path="again")) == pytest.approx(70, abs=5)
+    assert factories.left_by(execution.attempts.get(path="again")) == pytest.approx(70, abs=5)
     assert execution.waited_ms == pytest.approx(10_000_000, abs=1000)
 
 
@@ -265,7 +258,7 @@ def test_a_pause_before_a_retry_does_not_count_against_the_default_time_limit() 
     patient = factories.make_workflow([{**calling, "retry": {"initial_interval": 200}, "timeout_seconds": 10}])
     explicit = factories.make_workflow([{**calling, "retry": {"initial_interval": 200}}], timeout_seconds=300)
     waiting, limited = (factories.run(workflow) for workflow in (patient, explicit))
-    before = left_by(waiting.attempts.get())
+    before = factories.left_by(waiting.attempts.get())
     StepAttempt.objects.update(deadline_at=F("started_at") + timedelta(seconds=70))
 
     with clock.moved_by(seconds=250):
@@ -273,7 +266,7 @@ def test_a_pause_before_a_retry_does_not_count_against_the_default_time_limit() 
 
     assert waiting.deadline_at is None
     assert before == pytest.approx(300, abs=5)
-    assert left_by(waiting.attempts.get(attempt=2)) == pytest.approx(70, abs=5)
+    assert factories.left_by(waiting.attempts.get(attempt=2)) == pytest.approx(70, abs=5)
     assert (limited.deadline_at - limited.started_at).total_seconds() == pytest.approx(300, abs=5)
 
 
