@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.unit.workflows import touching
 from workflows.choices import Effect, Lane
 from workflows.engine.steps.base import Output, Step, StepConfig, StepContext
 from workflows.engine.steps.registry import _types, register
@@ -27,3 +28,11 @@ def paid() -> Iterator[list[str]]:
     register(Pay)
     yield paths
     _types.pop(Pay.type)
+
+
+@pytest.fixture
+def nothing_touched() -> None:
+    """Let steps of type `touch` tell what touched them, from nothing on."""
+    register(touching.Touch)
+    touching.touched.clear()
+    touching.Touch.broken.clear()
