@@ -35,11 +35,11 @@ def test_words_of_a_document(body, text):
 
 
 def test_fonts_have_encodings_of_their_own():
-    fonts = r"{\fonttbl{\f0\fcharset0 Arial;}{\f1\fcharset204 Arial Cyr;}{\f2\fcharset128 Mincho;}}"
+    fonts = r"{\fonttbl{\f0\fcharset0 A;}{\f1\fcharset204 A Cyr;}{\f2\fcharset128 Mincho;}{\f3\fcharset130 Gulim;}}"
 
-    result = read(fonts + r"{\f1 \'cf\'f0\'e8\'e2\'e5\'f2} {\f2 \'83\'5eX} {\f0 \'e9}")
+    result = read(fonts + r"{\f1 \'cf\'f0\'e8\'e2\'e5\'f2} {\f2 \'83\'5eX} {\f0 \'e9} {\f3 \'d0\'65\'8b\'69}")
 
-    assert result.text == "Привет タX é\n"
+    assert result.text == "Привет タX é 한글\n"
 
 
 def test_table_rows_and_the_paragraphs_around_them():
